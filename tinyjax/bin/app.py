@@ -1,0 +1,86 @@
+"""What every binary shares: parse flags, run, and turn a user's error into one message and exit code 2."""
+
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from tinyjax import config as config_lib
+from tinyjax.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses absl flags, calls `main(argv)` and exits with its code (None: 0); never returns."""
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    try:
+        app.run(lambda argv: main(_no_extra(argv)), flags_parser=_parse)
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        _fail(message)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues where this one stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(USER_ERROR)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(list(argv))
+    except KeyError as error:  # ml_collections: an override of a field that doesn't exist
+        raise _unknown_override(argv) or error from None
+
+
+def _unknown_override(argv: Sequence[str]) -> UserError | None:
+    known: Any = config_lib.Config()
+    for argument in argv:
+        name = argument.lstrip("-").split("=")[0]
+        if not name.startswith("config."):
+            continue
+        node = known
+        for key in name.split(".")[1:]:
+            if not hasattr(node, key):
+                return config_lib.unknown_key(name, config_lib.to_dict(node))
+            node = getattr(node, key)
+    return None
+
+
+def _no_extra(argv: Sequence[str]) -> Sequence[str]:
+    if len(argv) > 1:
+        raise UserError(
+            f"unexpected argument '{argv[1]}'; options are given as --name=value (see --help)"
+        )
+    return argv
+
+
+def _explain(error: OSError) -> str | None:
+    """Returns a message for the failures of a disk that a user can mend, None for any other."""
+    where = f" at '{error.filename}'" if error.filename else ""
+    return {
+        errno.ENOSPC: f"the disk is full{where}; free some space and run the same command again",
+        errno.EDQUOT: f"the disk quota is used up{where}; free some space and run the same command again",
+        errno.EACCES: f"no permission{where}; choose a folder you may write to, or change its rights",
+        errno.EPERM: f"not permitted{where}; choose a folder you may write to, or change its rights",
+        errno.EROFS: f"the file system is read-only{where}; choose another folder",
+        errno.ENOENT: f"no such file or folder{where}; check the path",
+        errno.EISDIR: f"a folder stands where a file is expected{where}; check the path",
+        errno.ENOTDIR: f"a file stands where a folder is expected{where}; check the path",
+    }.get(error.errno or 0)
+
+
+def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
+    """Returns the validated, frozen config that `--config` and its overrides describe."""
+    return config_lib.resolve(holder.value)

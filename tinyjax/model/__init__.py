@@ -1,0 +1,1 @@
+"""The network: one declaration per parameter, attention, and the decoder."""

@@ -1,0 +1,1 @@
+"""Device meshes and the one table from logical axis names to mesh axes."""

@@ -1,0 +1,1 @@
+"""Training: the optimizer, the jitted step, and the loop around it."""
