@@ -7,10 +7,14 @@ validates and freezes them, and nothing changes them afterwards.
 
 import dataclasses
 import json
-import types
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self
 
 from tinyjax.errors import UserError, nearest
+
+
+def one_of(*legal: str) -> Any:
+    """Declares a field that takes one of these values, by default the first."""
+    return dataclasses.field(default=legal[0], metadata={"legal": legal})
 
 
 class Freezable:
@@ -35,9 +39,7 @@ class Freezable:
 class ModelConfig(Freezable):
     """The network: a decoder of the llama family (RMSNorm, RoPE, SwiGLU, grouped heads)."""
 
-    vocab_size: int = (
-        0  # rows of the embedding; 0: the tokenizer's pieces, padded to a multiple of 64
-    )
+    vocab_size: int = 0  # rows of the embedding; 0: the tokenizer's pieces, padded to a multiple of 64
     d_model: int = 256  # width of the residual stream
     num_layers: int = 4  # decoder blocks
     num_heads: int = 4  # query heads
@@ -49,11 +51,9 @@ class ModelConfig(Freezable):
     norm_eps: float = 1e-5  # added to the mean square in RMSNorm
     qk_norm: bool = False  # RMSNorm on queries and keys before RoPE
     tie_embeddings: bool = True  # the output head is the token embedding
-    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # activations and matmul inputs
-    attention: Literal["auto", "reference", "blockwise"] = "auto"  # implementation of attention
-    remat: Literal["none", "block"] = (
-        "none"  # recompute in the backward pass: nothing, or each block
-    )
+    compute_dtype: str = one_of("auto", "float32", "bfloat16")  # of activations and matmul inputs
+    attention: str = one_of("auto", "reference", "blockwise")  # implementation of attention
+    remat: str = one_of("none", "block")  # what the backward pass recomputes: nothing, or each block
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -70,7 +70,7 @@ class DataConfig(Freezable):
 class OptimizerConfig(Freezable):
     """The optimizer and its learning-rate schedule: warm-up, stable, decay."""
 
-    name: Literal["adamw", "muon"] = "adamw"  # muon: matrices by Muon, all else by AdamW
+    name: str = one_of("adamw", "muon")  # muon: matrices by Muon, all else by AdamW
     learning_rate: float = 3e-3  # peak for AdamW
     muon_learning_rate: float = 0.02  # peak for Muon's matrices
     warmup_steps: int = 50  # linear from 0
@@ -101,12 +101,8 @@ class TrainConfig(Freezable):
     minutes: float = 0.0  # train for this long: the decay starts when the clock says so
     log_every: int = 10  # steps between lines of metrics
     eval_every: int = 500  # steps between evaluations; there is always one at the end
-    checkpoint_every: int = (
-        500  # steps between permanent checkpoints; there is always one at the end
-    )
-    checkpoint_minutes: float = (
-        2.0  # minutes between temporary checkpoints (only the newest is kept)
-    )
+    checkpoint_every: int = 500  # steps between permanent checkpoints; there is always one at the end
+    checkpoint_minutes: float = 2.0  # minutes between temporary checkpoints (only the newest is kept)
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -137,13 +133,13 @@ def to_json(config: Freezable) -> str:
     return json.dumps(to_dict(config), indent=2)
 
 
-def from_dict(values: dict[str, Any], cls: type = Config, prefix: str = "config") -> Any:
-    """Builds a config of type `cls` from nested dicts; an unknown key or a wrong type is an error."""
-    hints = get_type_hints(cls)
+def from_dict(values: dict[str, Any], cls: Any = Config, prefix: str = "config") -> Any:
+    """Builds a config of type `cls` from nested dicts; an unknown key or a wrong value is an error."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
-        if name not in hints:
-            raise unknown_key(f"{prefix}.{name}", hints)
-    return cls(**{k: _typed(hints[k], v, f"{prefix}.{k}") for k, v in values.items()})
+        if name not in fields:
+            raise unknown_key(f"{prefix}.{name}", fields)
+    return cls(**{k: _checked(fields[k], v, f"{prefix}.{k}") for k, v in values.items()})
 
 
 def unknown_key(path: str, known: Any) -> UserError:
@@ -154,19 +150,17 @@ def unknown_key(path: str, known: Any) -> UserError:
     )
 
 
-def _typed(hint: Any, value: Any, path: str) -> Any:
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return from_dict(value, hint, path)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise UserError(f"{path} is {value!r}; legal values: {', '.join(get_args(hint))}")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    expected = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if type(value) not in expected:
-        names = " or ".join(t.__name__ for t in expected)
-        raise UserError(f"{path} is {value!r}; it must be of type {names}")
+def _checked(field: dataclasses.Field, value: Any, path: str) -> Any:
+    kind: Any = field.type
+    if dataclasses.is_dataclass(kind):
+        return from_dict(value, kind, path)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise UserError(f"{path} is {value!r}; it must be of type {kind.__name__}")
+    legal = field.metadata.get("legal")
+    if legal and value not in legal:
+        raise UserError(f"{path} is {value!r}; legal values: {', '.join(legal)}")
     return value
 
 
@@ -179,9 +173,7 @@ def _validate(config: Config) -> None:
     model, data, optimizer, train = config.model, config.data, config.optimizer, config.train
     for group in ("model", "data", "train"):
         for name, value in to_dict(getattr(config, group)).items():
-            _require(
-                not (isinstance(value, int) and value < 0), f"{group}.{name}", value, "0 or more"
-            )
+            _require(not (isinstance(value, int) and value < 0), f"{group}.{name}", value, "0 or more")
     for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"):
         _require(getattr(model, name) > 0, f"model.{name}", getattr(model, name), "above 0")
     _require(
@@ -195,14 +187,10 @@ def _validate(config: Config) -> None:
     _require(data.batch_size > 0, "data.batch_size", data.batch_size, "above 0")
     share = optimizer.decay_share
     _require(0 < share <= 1, "optimizer.decay_share", share, "above 0 and at most 1")
-    _require(
-        optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "above 0"
-    )
+    _require(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "above 0")
     for name in ("log_every", "eval_every", "checkpoint_every"):
         _require(getattr(train, name) > 0, f"train.{name}", getattr(train, name), "above 0")
-    _require(
-        train.num_steps > 0 or train.minutes > 0, "train.num_steps", train.num_steps, "above 0"
-    )
+    _require(train.num_steps > 0 or train.minutes > 0, "train.num_steps", train.num_steps, "above 0")
     sizes = dataclasses.astuple(config.mesh)
     _require(
         sizes.count(-1) <= 1 and all(s == -1 or s > 0 for s in sizes),

@@ -1,6 +1,7 @@
-"""The one exception for everything a user can cause and mend."""
+"""The exceptions that binaries turn into a message and an exit code."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -9,6 +10,15 @@ class UserError(Exception):
 
     Binaries print the message alone, without a traceback, and exit with code 2.
     """
+
+
+class Stopped(Exception):  # noqa: N818
+    """Work was told to stop by a signal; what was done is saved, and the same command goes on from there."""
+
+    def __init__(self, signum: int, where: str):
+        """Remembers the signal; `where` says how far the work has come."""
+        super().__init__(f"stopped by {signal.Signals(signum).name} {where}")
+        self.signum = signum
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

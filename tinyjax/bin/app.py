@@ -1,23 +1,23 @@
 """What every binary shares: parse flags, run, and turn a user's error into one message and exit code 2."""
 
 import errno
-import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tinyjax import config as config_lib
-from tinyjax.errors import UserError
+from tinyjax.errors import Stopped, UserError
 
 USER_ERROR = 2
-INTERRUPTED = 130
+PREEMPTED = 42  # told to stop by SIGTERM: everything is saved, start the same command again
+INTERRUPTED = 130  # Ctrl-C
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
     """Parses absl flags, calls `main(argv)` and exits with its code (None: 0); never returns."""
-    logging.getLogger("absl").setLevel(logging.WARNING)
     try:
         app.run(lambda argv: main(_no_extra(argv)), flags_parser=_parse)
     except UserError as error:
@@ -28,8 +28,14 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             raise
         _fail(message)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _stop("interrupted", INTERRUPTED)
+    except Stopped as error:
+        _stop(str(error), INTERRUPTED if error.signum == signal.SIGINT else PREEMPTED)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"\n{message}; the same command goes on from there", file=sys.stderr)
+    sys.exit(code)
 
 
 def _fail(message: str) -> None:
@@ -39,9 +45,12 @@ def _fail(message: str) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        return app.parse_flags_with_usage(list(argv))
+        rest = app.parse_flags_with_usage(list(argv))
     except KeyError as error:  # ml_collections: an override of a field that doesn't exist
         raise _unknown_override(argv) or error from None
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # at INFO, Orbax tells every step of a save
+    return rest
 
 
 def _unknown_override(argv: Sequence[str]) -> UserError | None:
@@ -60,9 +69,7 @@ def _unknown_override(argv: Sequence[str]) -> UserError | None:
 
 def _no_extra(argv: Sequence[str]) -> Sequence[str]:
     if len(argv) > 1:
-        raise UserError(
-            f"unexpected argument '{argv[1]}'; options are given as --name=value (see --help)"
-        )
+        raise UserError(f"unexpected argument '{argv[1]}'; options are given as --name=value (see --help)")
     return argv
 
 
@@ -83,4 +90,6 @@ def _explain(error: OSError) -> str | None:
 
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
     """Returns the validated, frozen config that `--config` and its overrides describe."""
+    if holder.value is None:
+        raise UserError("--config is missing; give an experiment file, such as configs/small.py")
     return config_lib.resolve(holder.value)

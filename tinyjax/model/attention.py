@@ -8,18 +8,13 @@ heads per key/value head, K head width.
 
 import functools
 import math
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from tinyjax.parallel.sharding import partition_spec
 
-Implementation = Literal["auto", "reference", "blockwise"]
-
-BLOCK = (
-    64  # query positions per block: 64 x 512 float32 scores of a few heads stay in a core's cache
-)
+BLOCK = 64  # query positions per block: 64 x 512 float32 scores of a few heads stay in a core's cache
 MASKED = -1e30  # a score that softmax turns into exactly 0; finite, so that no NaN arises
 
 
@@ -28,7 +23,7 @@ def attention(
     k_BTGK: jax.Array,
     v_BTGK: jax.Array,
     segments_BT: jax.Array,
-    implementation: Implementation = "auto",
+    implementation: str = "auto",
 ) -> jax.Array:
     """Returns each position's mix of the values at or before it in its own segment.
 
@@ -56,9 +51,7 @@ def masked_attention(
 ) -> jax.Array:
     """Returns softmax attention of queries to the sources that `mask_BTS` allows: [B, T, H, K]."""
     q_BTGRK = _group(q_BTHK, k_BSGK.shape[-2])
-    scores_BGRTS = jnp.einsum(
-        "btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32
-    )
+    scores_BGRTS = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
     scores_BGRTS = jnp.where(mask_BTS[:, None, None], scores_BGRTS * _scale(q_BTHK), MASKED)
     p_BGRTS = jax.nn.softmax(scores_BGRTS, axis=-1).astype(v_BSGK.dtype)
     return jnp.einsum("bgrts,bsgk->btgrk", p_BGRTS, v_BSGK).reshape(q_BTHK.shape)
@@ -74,16 +67,14 @@ def _group(q_THK: jax.Array, kv_heads: int) -> jax.Array:
     return q_THK.reshape(*lead, kv_heads, heads // kv_heads, width)
 
 
-def _per_device(function):  # noqa: ANN001, ANN202
+def _per_device(function):
     """Runs `function` on each device's own rows and heads: a loop over a sharded axis would gather it."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return function
     heads = partition_spec(("batch", None, "heads", None))
     rows = partition_spec(("batch", None))
-    return jax.shard_map(
-        function, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False
-    )
+    return jax.shard_map(function, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
 
 
 # --- blockwise -----------------------------------------------------------------------------------------
@@ -91,18 +82,16 @@ def _per_device(function):  # noqa: ANN001, ANN202
 
 
 @jax.custom_vjp
-def _blockwise(q_BTHK, k_BTGK, v_BTGK, segments_BT):  # noqa: ANN001, ANN202
+def _blockwise(q_BTHK, k_BTGK, v_BTGK, segments_BT):
     return _blockwise_forward(q_BTHK, k_BTGK, v_BTGK, segments_BT)[0]
 
 
-def _blockwise_forward(q_BTHK, k_BTGK, v_BTGK, segments_BT):  # noqa: ANN001, ANN202
-    out_BTHK, lse_BGRT = jax.lax.map(
-        lambda row: _row_forward(*row), (q_BTHK, k_BTGK, v_BTGK, segments_BT)
-    )
+def _blockwise_forward(q_BTHK, k_BTGK, v_BTGK, segments_BT):
+    out_BTHK, lse_BGRT = jax.lax.map(lambda row: _row_forward(*row), (q_BTHK, k_BTGK, v_BTGK, segments_BT))
     return out_BTHK, (q_BTHK, k_BTGK, v_BTGK, segments_BT, out_BTHK, lse_BGRT)
 
 
-def _blockwise_backward(saved, dout_BTHK):  # noqa: ANN001, ANN202
+def _blockwise_backward(saved, dout_BTHK):
     dq, dk, dv = jax.lax.map(lambda row: _row_backward(*row), (*saved, dout_BTHK))
     return dq, dk, dv, None
 
@@ -114,7 +103,7 @@ def _blocks(length: int) -> list[slice]:
     return [slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK)]
 
 
-def _block_scores(q_GRTK: jax.Array, k_GTK: jax.Array, segments_T: jax.Array, rows: slice):  # noqa: ANN202
+def _block_scores(q_GRTK: jax.Array, k_GTK: jax.Array, segments_T: jax.Array, rows: slice):
     """Scores [G, R, rows, rows.stop] in float32 of a block of queries to all sources up to its end."""
     scores = jnp.einsum(
         "grtk,gsk->grts",
@@ -127,7 +116,7 @@ def _block_scores(q_GRTK: jax.Array, k_GTK: jax.Array, segments_T: jax.Array, ro
     return jnp.where(causal & same, scores, MASKED)
 
 
-def _row_forward(q_THK, k_TGK, v_TGK, segments_T):  # noqa: ANN001, ANN202
+def _row_forward(q_THK, k_TGK, v_TGK, segments_T):
     q_GRTK = jnp.moveaxis(_group(q_THK, k_TGK.shape[1]), 0, 2)
     k_GTK, v_GTK = jnp.swapaxes(k_TGK, 0, 1), jnp.swapaxes(v_TGK, 0, 1)
     outs, lses = [], []
@@ -148,7 +137,7 @@ def _row_forward(q_THK, k_TGK, v_TGK, segments_T):  # noqa: ANN001, ANN202
     return jnp.moveaxis(out_GRTK, 2, 0).reshape(q_THK.shape), jnp.concatenate(lses, axis=-1)
 
 
-def _row_backward(q_THK, k_TGK, v_TGK, segments_T, out_THK, lse_GRT, dout_THK):  # noqa: ANN001, ANN202
+def _row_backward(q_THK, k_TGK, v_TGK, segments_T, out_THK, lse_GRT, dout_THK):
     """Gradients of one row; the softmax is recomputed from its log-sum-exp (Dao et al. 2022, appendix B)."""
     kv_heads, dtype = k_TGK.shape[1], q_THK.dtype
     q_GRTK, dout_GRTK = (jnp.moveaxis(_group(x, kv_heads), 0, 2) for x in (q_THK, dout_THK))

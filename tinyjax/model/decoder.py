@@ -50,12 +50,8 @@ class Decoder(nn.Module):
           cache: where given, keys and values are written at `positions_BT` and read from there, and
             segments are ignored; rows may be at different positions.
         """
-        params = {
-            name: self.param(name, _initialise, node) for name, node in declare(self.config).items()
-        }
-        hidden_BTD, cache = hidden_states(
-            self.config, params, tokens_BT, segments_BT, positions_BT, cache
-        )
+        params = {name: self.param(name, _initialise, node) for name, node in declare(self.config).items()}
+        hidden_BTD, cache = hidden_states(self.config, params, tokens_BT, segments_BT, positions_BT, cache)
         return logits(self.config, params, hidden_BTD), cache
 
 
@@ -89,13 +85,12 @@ def hidden_states(
     def step(x_BTD: jax.Array, layer: tuple) -> tuple:
         return block(config, layer[0], x_BTD, rope, segments_BT, positions_BT, layer[1])
 
-    if config.remat == "block":
-        step = jax.checkpoint(step, prevent_cse=False)
+    scanned = jax.checkpoint(step, prevent_cse=False) if config.remat == "block" else step
     x_BTD = params["embedding"].astype(config.compute_dtype)[tokens_BT]
     x_BTD = constrain(x_BTD, ("batch", "position", None))
     # On CPU a loop costs more than it saves: unrolled, gradients are reduced in fewer, larger pieces.
     unroll = jax.default_backend() == "cpu"
-    x_BTD, cache = jax.lax.scan(step, x_BTD, (params["layers"], cache), unroll=unroll)
+    x_BTD, cache = jax.lax.scan(scanned, x_BTD, (params["layers"], cache), unroll=unroll)
     return rms_norm(x_BTD, params["final_norm"], config.norm_eps), cache
 
 
@@ -119,9 +114,7 @@ def segment_positions(segments_BT: jax.Array) -> jax.Array:
     return index_T - jax.lax.cummax(starts_BT, axis=1)
 
 
-def rope_tables(
-    positions_BT: jax.Array, head_dim: int, theta: float
-) -> tuple[jax.Array, jax.Array]:
+def rope_tables(positions_BT: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
     """Returns cosine and sine [B, T, 1, K/2] in float32 (RoFormer, Su et al. 2021, section 3.2.2)."""
     frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angle = positions_BT[..., None, None].astype(jnp.float32) * frequency
@@ -157,7 +150,9 @@ def block(
     if cache is None:
         mixed_BTHK = attention(q_BTHK, k_BTGK, v_BTGK, segments_BT, config.attention)
     else:
-        cache = KVCache(*(write_cache(c, n, positions_BT) for c, n in zip(cache, (k_BTGK, v_BTGK))))
+        cache = KVCache(
+            *(write_cache(c, n, positions_BT) for c, n in zip(cache, (k_BTGK, v_BTGK), strict=True))
+        )
         seen_BTS = jnp.arange(cache.k_LBSGK.shape[1]) <= positions_BT[..., None]
         mixed_BTHK = masked_attention(q_BTHK, *cache, seen_BTS)
     x_BTD += project(mixed_BTHK, params["output"])
@@ -206,11 +201,11 @@ def matmul(x_BTI: jax.Array, weight_IO: jax.Array) -> jax.Array:
     return jnp.einsum("bti,io->bto", x_BTI, weight_IO)
 
 
-def _matmul_forward(x_BTI, weight_IO):  # noqa: ANN001, ANN202
+def _matmul_forward(x_BTI, weight_IO):
     return matmul(x_BTI, weight_IO), (x_BTI, weight_IO)
 
 
-def _matmul_backward(saved, dout_BTO):  # noqa: ANN001, ANN202
+def _matmul_backward(saved, dout_BTO):
     x_BTI, weight_IO = saved
     dx_BTI = jnp.einsum("bto,io->bti", dout_BTO, weight_IO)
     return dx_BTI, jnp.einsum("bti,bto->io", x_BTI, dout_BTO)
@@ -221,6 +216,6 @@ matmul.defvjp(_matmul_forward, _matmul_backward)
 
 def write_cache(cache_BSGK: jax.Array, new_BTGK: jax.Array, positions_BT: jax.Array) -> jax.Array:
     """Writes each row's new entries at its consecutive positions."""
-    return jax.vmap(
-        lambda cache, new, start: jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=0)
-    )(cache_BSGK, new_BTGK, positions_BT[:, 0])
+    return jax.vmap(lambda cache, new, start: jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=0))(
+        cache_BSGK, new_BTGK, positions_BT[:, 0]
+    )

@@ -25,9 +25,7 @@ class Parameter:
     axes: tuple[str | None, ...]  # logical axes, see tinyjax.parallel.sharding.RULES
     role: Role
     stddev: float = 0.0
-    inputs: tuple[
-        int, ...
-    ] = ()  # dimensions a matrix sums over; those left, but for "layers", it writes
+    inputs: tuple[int, ...] = ()  # dimensions a matrix sums over; those left, but for "layers", it writes
 
     def init(self, key: jax.Array) -> jax.Array:
         """Draws the initial value."""
@@ -51,9 +49,7 @@ def declare(config: ModelConfig) -> dict:
 
     def matrix(shape: tuple, axes: tuple, inputs: tuple[int, ...], scale: float = 1.0) -> Parameter:
         fan_in = math.prod(shape[i - 1] for i in inputs)
-        return Parameter(
-            (num_layers, *shape), ("layers", *axes), "matrix", scale / math.sqrt(fan_in), inputs
-        )
+        return Parameter((num_layers, *shape), ("layers", *axes), "matrix", scale / math.sqrt(fan_in), inputs)
 
     # The matrices that write into the residual stream start smaller, so that its size at the output
     # does not grow with depth (GPT-2, Radford et al. 2019, section 2.3).

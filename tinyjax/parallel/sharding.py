@@ -6,7 +6,8 @@ Sharding is by `jax.jit` with `NamedSharding` (what pjit became) under `jax.set_
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -69,6 +70,19 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         axis_types=(AxisType.Auto,) * len(filled),
         devices=devices,
     )
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> slice:
+    """Returns the rows of a global batch that this process's devices hold."""
+    held = named_sharding(mesh, ("batch",)).addressable_devices_indices_map((batch_size,))
+    ranges = [index[0].indices(batch_size) for index in held.values() if index]
+    return slice(min(start for start, _, _ in ranges), max(stop for _, stop, _ in ranges))
+
+
+def put_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Makes global arrays of this process's rows [rows, T], sharded over the batch axis."""
+    sharding = named_sharding(mesh, ("batch", None))
+    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
 
 
 def check_batch(mesh: Mesh, batch_size: int) -> None:

@@ -48,9 +48,7 @@ def _muon_dimensions(parameter: Parameter) -> MuonDimensionNumbers | None:
     return MuonDimensionNumbers(parameter.inputs, tuple(sorted(outputs)))
 
 
-def schedule_share(
-    config: OptimizerConfig, step: jax.Array, num_steps: jax.Array | int
-) -> jax.Array:
+def schedule_share(config: OptimizerConfig, step: jax.Array, num_steps: jax.Array | int) -> jax.Array:
     """Returns the share of the peak learning rate for update number `step`, counted from 0.
 
     Linear warm-up, then stable, then a linear decay to `final_share` over the last `decay_share` of

@@ -1,26 +1,25 @@
 """The training step: loss, gradients, update: one jitted function over the mesh."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tinyjax.config import Config, ModelConfig
+from tinyjax.config import Config
 from tinyjax.model.decoder import Decoder
+from tinyjax.model.loss import Batch, mean_loss
 from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.parallel.sharding import named_sharding
 from tinyjax.train.optimizer import make_optimizer, schedule_share
 
-Batch = dict[str, jax.Array]  # "inputs", "targets", "segments": int32 [B, T]; segment 0 is padding
-
 
 class TrainState(NamedTuple):
-    """Everything a step changes, and a checkpoint holds."""
+    """Everything a step changes, and a checkpoint holds; also the tree of its shapes, or of its shardings."""
 
-    step: jax.Array  # updates made so far
+    step: Any  # int32, updates made so far
     params: dict
     opt_state: optax.OptState
 
@@ -35,21 +34,6 @@ class Metrics(NamedTuple):
 
 
 Step = Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]
-
-
-def token_nll(model: ModelConfig, params: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Returns each target's negative log-likelihood in nats and whether it counts: [B, T] both."""
-    logits_BTV, _ = Decoder(model).apply({"params": params}, batch["inputs"], batch["segments"])
-    nll_BT = optax.softmax_cross_entropy_with_integer_labels(logits_BTV, batch["targets"])
-    counts_BT = batch["segments"] > 0
-    return jnp.where(counts_BT, nll_BT, 0.0), counts_BT
-
-
-def mean_loss(params: dict, model: ModelConfig, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean loss over the tokens that count, in nats, and their number."""
-    nll_BT, counts_BT = token_nll(model, params, batch)
-    tokens = counts_BT.sum()
-    return nll_BT.sum() / jnp.maximum(tokens, 1), tokens
 
 
 def update(

@@ -1,0 +1,23 @@
+"""Starts JAX the way every binary wants it: cores as devices on a CPU, and a compile cache on disk."""
+
+import os
+
+import jax
+from etils import epath
+
+
+def start(batch_size: int = 0) -> None:
+    """Configures JAX; to be called before anything asks for devices.
+
+    Without an accelerator, as many CPU devices are made as there are cores, or the largest number below
+    that which divides `batch_size` (0: one device).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    divisors = (n for n in range(cores, 0, -1) if batch_size and batch_size % n == 0)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", next(divisors, 1))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        base = os.environ.get("XDG_CACHE_HOME") or epath.Path("~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(epath.Path(base) / "tinyjax" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,62 @@
+"""Tells stories from a checkpoint; needs nothing but the checkpoint.
+
+    python -m tinyjax.bin.sample --checkpoint=runs/quickstart --prompt="Once upon a time"
+
+The checkpoint is a run folder (its newest step is taken), its checkpoints folder, or one step.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tinyjax.bin import app, backend
+from tinyjax.errors import UserError
+from tinyjax.sample.engine import generate, load_model
+from tinyjax.sample.options import Options, check
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Run folder or checkpoint, local or gs://.")
+_PROMPT = flags.DEFINE_multi_string(
+    "prompt", [""], "Beginning of the story; may be repeated. Without it a new story is told."
+)
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Stories for each prompt.", lower_bound=1)
+_MAX_TOKENS = flags.DEFINE_integer(
+    "max_tokens", 0, "At most so many new tokens; 0: as the model's context allows.", lower_bound=0
+)
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", Options().temperature, "Below 1 plainer, above 1 wilder; 0: the likeliest token."
+)
+_TOP_K = flags.DEFINE_integer("top_k", Options().top_k, "Only the k likeliest tokens; 0: all.")
+_TOP_P = flags.DEFINE_float(
+    "top_p", Options().top_p, "Only the likeliest tokens that together have this probability."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "The same seed and prompt give the same stories.", lower_bound=0)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Prints the stories to standard output."""
+    del argv
+    if not _CHECKPOINT.value:
+        raise UserError("--checkpoint is missing; give a run folder, such as runs/quickstart")
+    options = check(Options(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value))
+    backend.start()
+    completions = generate(
+        load_model(_CHECKPOINT.value),
+        _PROMPT.value,
+        num_samples=_NUM_SAMPLES.value,
+        max_tokens=_MAX_TOKENS.value,
+        seed=_SEED.value,
+        options=options,
+    )
+    for number, completion in enumerate(completions, 1):
+        if len(completions) > 1:
+            print(f"--- story {number} of {len(completions)}")
+        print(completion.prompt + completion.text + ("" if completion.finish == "end" else " [...]"))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app.run(run)
+
+
+if __name__ == "__main__":
+    main()

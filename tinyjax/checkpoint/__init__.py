@@ -1,0 +1,1 @@
+"""Checkpoints: Orbax, with everything a reader needs beside the parameters."""

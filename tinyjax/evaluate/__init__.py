@@ -1,0 +1,1 @@
+"""Evaluation: how well a model predicts stories it has not seen."""

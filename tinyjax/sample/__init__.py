@@ -1,0 +1,1 @@
+"""Telling stories: continuations of prompts from a checkpoint's parameters and tokenizer alone."""
