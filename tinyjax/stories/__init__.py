@@ -1,0 +1,1 @@
+"""Story corpora: where the stories come from, among them a simulated story world."""
