@@ -7,6 +7,7 @@ validates and freezes them, and nothing changes them afterwards.
 
 import dataclasses
 import json
+import math
 from typing import Any, Self
 
 from tinyjax.errors import UserError, nearest
@@ -171,9 +172,10 @@ def _require(holds: bool, field: str, value: Any, rule: str) -> None:
 
 def _validate(config: Config) -> None:
     model, data, optimizer, train = config.model, config.data, config.optimizer, config.train
-    for group in ("model", "data", "train"):
+    for group in ("model", "data", "optimizer", "train"):
         for name, value in to_dict(getattr(config, group)).items():
-            _require(not (isinstance(value, int) and value < 0), f"{group}.{name}", value, "0 or more")
+            if isinstance(value, int | float):
+                _require(0 <= value < math.inf, f"{group}.{name}", value, "a finite number, 0 or more")
     for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"):
         _require(getattr(model, name) > 0, f"model.{name}", getattr(model, name), "above 0")
     _require(
@@ -183,11 +185,17 @@ def _validate(config: Config) -> None:
         f"a divisor of num_heads ({model.num_heads})",
     )
     _require(model.head_dim % 2 == 0, "model.head_dim", model.head_dim, "even (RoPE turns pairs)")
+    _require(model.rope_theta > 0, "model.rope_theta", model.rope_theta, "above 0")
     _require(model.context_length > 1, "model.context_length", model.context_length, "above 1")
     _require(data.batch_size > 0, "data.batch_size", data.batch_size, "above 0")
     share = optimizer.decay_share
     _require(0 < share <= 1, "optimizer.decay_share", share, "above 0 and at most 1")
-    _require(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "above 0")
+    for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
+        _require(getattr(optimizer, name) > 0, f"optimizer.{name}", getattr(optimizer, name), "above 0")
+    for name in ("beta1", "beta2"):
+        _require(getattr(optimizer, name) < 1, f"optimizer.{name}", getattr(optimizer, name), "below 1")
+    _require(optimizer.final_share <= 1, "optimizer.final_share", optimizer.final_share, "at most 1")
+    _require(train.seed < 2**32, "train.seed", train.seed, "below 2**32")
     for name in ("log_every", "eval_every", "checkpoint_every"):
         _require(getattr(train, name) > 0, f"train.{name}", getattr(train, name), "above 0")
     _require(train.num_steps > 0 or train.minutes > 0, "train.num_steps", train.num_steps, "above 0")

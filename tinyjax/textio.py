@@ -63,9 +63,7 @@ class Found:
 
     def describe(self) -> str:
         """Returns what was found, as in `2 files, stories separated by <|endoftext|>`."""
-        count = (
-            f"{len(self.files)} files" if len(self.files) > 1 else f"'{self.files[0].path.name}'"
-        )
+        count = f"{len(self.files)} files" if len(self.files) > 1 else f"'{self.files[0].path.name}'"
         layouts = dict.fromkeys(_LAYOUT_NAMES[file.layout] for file in self.files)
         skipped = f"; skipped {', '.join(p.name for p in self.skipped[:5])}" if self.skipped else ""
         more = f" and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
@@ -125,9 +123,7 @@ def read(
 def files_below(folder: epath.Path) -> list[epath.Path]:
     """Returns the files in a folder and its folders, sorted; works on gs:// too."""
     return [
-        file
-        for path in sorted(folder.iterdir())
-        for file in (files_below(path) if path.is_dir() else [path])
+        file for path in sorted(folder.iterdir()) for file in (files_below(path) if path.is_dir() else [path])
     ]
 
 
@@ -239,9 +235,7 @@ def _decoded(path: epath.Path, encoding: str) -> Iterator[str]:
         raise _not_decodable(path, error, position, lines) from None
 
 
-def _not_decodable(
-    path: epath.Path, error: UnicodeDecodeError, position: int, lines: int
-) -> UserError:
+def _not_decodable(path: epath.Path, error: UnicodeDecodeError, position: int, lines: int) -> UserError:
     offset = position - len(error.object) + error.start
     line = lines + error.object[: error.start].count(b"\n") + 1
     name = "UTF-8" if error.encoding.startswith("utf-8") else error.encoding
@@ -377,12 +371,8 @@ def _record(row: dict[str, Any], key: str, where: str) -> Record:
             "mend the line, or name another with --text_key=NAME"
         )
     if not text.isascii() and _LONE_SURROGATE.search(text):
-        raise UserError(
-            f"{where}: '{key}' holds half of a surrogate pair (\\ud800 to \\udfff); mend it"
-        )
-    return Record(
-        text, **{name: parse(row[name]) for name, parse in _EXTRAS.items() if row.get(name)}
-    )
+        raise UserError(f"{where}: '{key}' holds half of a surrogate pair (\\ud800 to \\udfff); mend it")
+    return Record(text, **{name: parse(row[name]) for name, parse in _EXTRAS.items() if row.get(name)})
 
 
 def _names(value: Any) -> tuple[str, ...]:

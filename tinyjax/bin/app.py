@@ -45,12 +45,20 @@ def _fail(message: str) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        rest = app.parse_flags_with_usage(list(argv))
+        rest = flags.FLAGS(list(argv))
+    except flags.Error as error:
+        raise UserError(f"{' '.join(str(error).split())}; see --helpfull") from None
     except KeyError as error:  # ml_collections: an override of a field that doesn't exist
         raise _unknown_override(argv) or error from None
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # at INFO, Orbax tells every step of a save
+        logging.get_absl_logger().addFilter(_is_news)
     return rest
+
+
+def _is_news(record: Any) -> bool:
+    """Drops what Orbax logs, with its traceback, of an error that it also raises."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _unknown_override(argv: Sequence[str]) -> UserError | None:
@@ -75,15 +83,20 @@ def _no_extra(argv: Sequence[str]) -> Sequence[str]:
 
 def _explain(error: OSError) -> str | None:
     """Returns a message for the failures of a disk that a user can mend, None for any other."""
+    if str(error).startswith("Configuration is not available"):  # ml_collections says so when used
+        return f"--config can't be read: {str(error).splitlines()[-1].strip()}; check the path"
     where = f" at '{error.filename}'" if error.filename else ""
     return {
         errno.ENOSPC: f"the disk is full{where}; free some space and run the same command again",
         errno.EDQUOT: f"the disk quota is used up{where}; free some space and run the same command again",
+        errno.EFBIG: f"a file may not grow any more{where}; raise the limit (ulimit -f) and run the same "
+        "command again",
         errno.EACCES: f"no permission{where}; choose a folder you may write to, or change its rights",
         errno.EPERM: f"not permitted{where}; choose a folder you may write to, or change its rights",
         errno.EROFS: f"the file system is read-only{where}; choose another folder",
         errno.ENOENT: f"no such file or folder{where}; check the path",
         errno.EISDIR: f"a folder stands where a file is expected{where}; check the path",
+        errno.EEXIST: f"a file stands where a folder is expected{where}; check the path",
         errno.ENOTDIR: f"a file stands where a folder is expected{where}; check the path",
     }.get(error.errno or 0)
 
@@ -91,5 +104,12 @@ def _explain(error: OSError) -> str | None:
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
     """Returns the validated, frozen config that `--config` and its overrides describe."""
     if holder.value is None:
-        raise UserError("--config is missing; give an experiment file, such as configs/small.py")
-    return config_lib.resolve(holder.value)
+        raise UserError("--config is missing; give an experiment file, such as configs/quickstart.py")
+    config = holder.value
+    config.model  # noqa: B018 (raises the OSError of a file that could not be read)
+    if not isinstance(config, config_lib.Config):
+        raise UserError(
+            f"get_config() of the file given by --config returns a {type(config).__name__}; it must "
+            "return a tinyjax.config.Config"
+        )
+    return config_lib.resolve(config)

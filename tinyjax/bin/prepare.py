@@ -65,14 +65,17 @@ def show_progress() -> Generator[Report]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks = {}
+        yield lambda stage, done, total: _show_stage(bars, stage, done, total)
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=total or None)
 
-        yield report
+def _show_stage(bars: Progress, stage: str, done: int, total: int) -> None:
+    """Moves the bar of this stage, in the place of the one before."""
+    for task in bars.tasks:
+        if task.description == stage:
+            bars.update(task.id, completed=done)
+            return
+        bars.remove_task(task.id)
+    bars.add_task(stage, total=total or None, completed=done)
 
 
 def _plain_lines() -> Report:
@@ -101,8 +104,7 @@ def summary(prepared: Prepared, seconds: float) -> str:
         "source": origin["source"]["layout"],
         "validation": origin["validation"].get("layout", "chosen by hash of the text"),
         "stories": " + ".join(
-            f"{split['stories']:,} {name} ({split['bytes'] / 1e6:.1f} MB)"
-            for name, split in stories.items()
+            f"{split['stories']:,} {name} ({split['bytes'] / 1e6:.1f} MB)" for name, split in stories.items()
         ),
         "left out": ", ".join(dropped) or "none",
         "tokenizer": f"{manifest['tokenizer']['vocab_size']:,} pieces, "
@@ -139,7 +141,10 @@ def main_(argv: Sequence[str]) -> None:
             progress=progress,
         )
     print(summary(prepared, time.monotonic() - start))
-    print(f"Next: python -m tinyjax.bin.train --config.data.path={prepared.path}")
+    print(
+        f"Next: python -m tinyjax.bin.train --config=configs/quickstart.py --config.data.path={prepared.path} "
+        f"--config.model.context_length={prepared.context_length} --run_dir=runs/first"
+    )
 
 
 def main() -> None:

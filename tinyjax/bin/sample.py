@@ -29,7 +29,9 @@ _TOP_K = flags.DEFINE_integer("top_k", Options().top_k, "Only the k likeliest to
 _TOP_P = flags.DEFINE_float(
     "top_p", Options().top_p, "Only the likeliest tokens that together have this probability."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "The same seed and prompt give the same stories.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "The same seed and prompt give the same stories.", lower_bound=0, upper_bound=2**32 - 1
+)
 
 
 def run(argv: Sequence[str]) -> None:

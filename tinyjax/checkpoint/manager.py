@@ -9,6 +9,7 @@ import base64
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import re
 from collections.abc import Generator
 from typing import Any
@@ -71,26 +72,60 @@ def meta_from_json(values: dict[str, Any]) -> Meta:
     )
 
 
-def open_for_writing(folder: epath.PathLike, keep_every: int) -> ocp.CheckpointManager:
-    """Returns a manager that keeps the newest step and every multiple of `keep_every`."""
+@contextlib.contextmanager
+def open_for_writing(folder: epath.PathLike, keep_every: int) -> Generator[ocp.CheckpointManager]:
+    """Yields a manager that keeps the newest step and every multiple of `keep_every`; then waits for it.
+
+    Raises:
+      UserError: the folder can't be written to.
+    """
     keep = [preservation_policy.LatestN(1), preservation_policy.EveryNSteps(keep_every)]
     options = ocp.CheckpointManagerOptions(
         preservation_policy=preservation_policy.AnyPreservationPolicy(keep), create=True
     )
-    return ocp.CheckpointManager(epath.Path(folder), options=options)
+    with _written(folder):
+        manager = ocp.CheckpointManager(epath.Path(folder), options=options)
+    try:
+        yield manager
+        finish(manager)
+    finally:
+        with contextlib.suppress(Exception):  # what failed to be written has been raised
+            manager.close()
 
 
 def save(manager: ocp.CheckpointManager, params: Any, opt_state: Any, meta: Meta) -> None:
     """Starts saving in the background; an earlier save that failed raises here."""
-    manager.save(
-        meta.step,
-        args=ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            opt_state=ocp.args.StandardSave(opt_state),
-            meta=ocp.args.JsonSave(meta.to_json()),
-        ),
-        force=True,
+    items = ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        opt_state=ocp.args.StandardSave(opt_state),
+        meta=ocp.args.JsonSave(meta.to_json()),
     )
+    with _written(manager.directory):
+        manager.save(meta.step, args=items, force=True)
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Waits until what was saved is on disk; a save that failed raises here."""
+    with _written(manager.directory):
+        manager.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _written(folder: epath.PathLike) -> Generator[None]:
+    """Turns whatever Orbax and TensorStore raise for a disk that is full or forbidden into one message."""
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        cause = os.strerror(int(code[1])) if code else _first_line(error)
+        raise UserError(
+            f"a checkpoint could not be written to '{folder}' ({cause}); make room or mend the folder, and "
+            "run the same command again: it goes on from the newest complete checkpoint"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def steps(folder: epath.PathLike) -> list[int]:
@@ -147,11 +182,9 @@ def _explained(step_folder: epath.Path) -> Generator[None]:
     except UserError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        cause = lines[0][:200] if lines else type(error).__name__
         raise UserError(
-            f"the checkpoint '{step_folder}' can't be read ({cause}); it is damaged or was copied "
-            f"incompletely: copy it again, or move that folder away to go on from an earlier step"
+            f"the checkpoint '{step_folder}' can't be read ({_first_line(error)}); it is damaged or was "
+            f"copied incompletely: copy it again, or move that folder away to go on from an earlier step"
         ) from error
 
 

@@ -60,9 +60,7 @@ def train_batches(
     if workers:
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(workers, prefetch))
     else:
-        batches = grain.experimental.ThreadPrefetchIterDataset(
-            batches, prefetch_buffer_size=prefetch
-        )
+        batches = grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=prefetch)
     iterator = iter(batches)
     # A generator of our own: Grain's iterator complains when it is alive as the interpreter ends.
     handed_out = (batch for batch in iterator)
@@ -85,9 +83,7 @@ class _ReadBatch:
         return _stack([self.epochs[step * self.batch_size + row] for row in self.rows])
 
 
-def evaluation_batches(
-    windows: WindowSource, batch_size: int, *, rows: slice = _ALL
-) -> Iterator[Window]:
+def evaluation_batches(windows: WindowSource, batch_size: int, *, rows: slice = _ALL) -> Iterator[Window]:
     """Yields all windows once, in order, int32[rows, T]; the last batch is filled with padding."""
     blank = {name: np.zeros_like(row) for name, row in windows[0].items()}
     for first in range(0, len(windows), batch_size):

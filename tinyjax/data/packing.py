@@ -82,9 +82,7 @@ class _Stock:
         return (longest,)
 
     def _has_pair(self, total: int) -> bool:
-        shorter = self.lengths & (
-            self.mirrored >> (self.capacity - total)
-        )  # bit a: a and total - a
+        shorter = self.lengths & (self.mirrored >> (self.capacity - total))  # bit a: a and total - a
         if total % 2 == 0 and self.counts[total // 2] == 1:
             shorter &= ~(1 << (total // 2))
         return shorter != 0
@@ -92,9 +90,7 @@ class _Stock:
     def _commonest_pair(self, total: int) -> tuple[int, ...]:
         """Returns the two lengths of this sum that there are the most pairs of."""
         half = total // 2
-        pairs: np.ndarray = (
-            self.counts[1 : half + 1] * self.counts[total - 1 : total - half - 1 : -1]
-        )
+        pairs: np.ndarray = self.counts[1 : half + 1] * self.counts[total - 1 : total - half - 1 : -1]
         if total % 2 == 0:
             pairs[-1] = self.counts[half] * (self.counts[half] - 1)
         shorter = int(np.argmax(pairs)) + 1

@@ -186,8 +186,7 @@ def _check_folder(path: epath.Path, origin: dict[str, Any]) -> None:
     for name in ("stories", _TOKENIZER, "windows"):
         if (path / name).exists():
             raise UserError(
-                f"'{path}' holds '{name}', which prepare did not make; name another folder with "
-                "--data_dir"
+                f"'{path}' holds '{name}', which prepare did not make; name another folder with --data_dir"
             )
 
 
@@ -295,7 +294,7 @@ def _make_windows(path: epath.Path, context_length: int, progress: Progress) -> 
             split: _pack_split(partial, split, _version_dir(path), tokenizer, context_length, told)
             for split in builder.SPLITS
         }
-        dtype = windows.id_dtype(tokenizer.vocab_size)
+        dtype = windows.record_dtype(tokenizer.vocab_size, context_length)
         manifest = {"context_length": context_length, "dtype": dtype, "splits": splits}
         (partial / publish.MARK).write_bytes(_json(manifest))
     return ""

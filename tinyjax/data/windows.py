@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,9 +57,7 @@ class Packed:
     tokens: int  # slots that are not padding
 
 
-def open_windows(
-    folder: epath.Path, names: Sequence[str], context_length: int, dtype: str
-) -> Windows:
+def open_windows(folder: epath.Path, names: Sequence[str], context_length: int, dtype: str) -> Windows:
     """Opens the files of a split, named in order."""
     try:
         records = ArrayRecordDataSource([str(folder / name) for name in names])
@@ -67,9 +66,9 @@ def open_windows(
     return Windows(folder, records, context_length, dtype)
 
 
-def id_dtype(vocab_size: int) -> str:
-    """Returns the smallest of uint16 and uint32 that holds every id."""
-    return "uint16" if vocab_size <= 1 << 16 else "uint32"
+def record_dtype(vocab_size: int, context_length: int) -> str:
+    """Returns the smallest of uint16 and uint32 that holds every id and every length."""
+    return "uint16" if max(vocab_size - 1, context_length + 1) < 1 << 16 else "uint32"
 
 
 def cut_story(ids: np.ndarray, context_length: int) -> list[np.ndarray]:
@@ -91,9 +90,7 @@ def decode_window(record: bytes, context_length: int, dtype: str) -> Window:
     lengths = values[1 : count + 1].astype(np.int32)
     ids = values[count + 1 :]
     ends = np.cumsum(lengths)
-    window = {
-        name: np.zeros(context_length, np.int32) for name in ("inputs", "targets", "segments")
-    }
+    window = {name: np.zeros(context_length, np.int32) for name in ("inputs", "targets", "segments")}
     used = len(ids) - count
     window["inputs"][:used] = np.delete(ids, ends - 1)
     window["targets"][:used] = np.delete(ids, ends - lengths)
@@ -111,17 +108,11 @@ def pack_shard(
 ) -> Packed:
     """Packs the stories of one shard of the data set into one file of windows."""
     texts = builder.read_texts(shard)
-    pieces = [
-        piece
-        for text in texts
-        for piece in cut_story(encode_story(text, tokenizer), context_length)
-    ]
+    pieces = [piece for text in texts for piece in cut_story(encode_story(text, tokenizer), context_length)]
     slots = [len(piece) - 1 for piece in pieces]
     windows = best_fit(slots, context_length)
-    dtype = id_dtype(tokenizer.vocab_size)
-    recordio.write_records(
-        target, (encode_window([pieces[i] for i in window], dtype) for window in windows)
-    )
+    dtype = record_dtype(tokenizer.vocab_size, context_length)
+    recordio.write_records(target, (encode_window([pieces[i] for i in window], dtype) for window in windows))
     return Packed(len(windows), len(texts), sum(slots))
 
 
@@ -136,21 +127,27 @@ def pack_split(
 
     `progress` is told the number of stories of each shard as it is done.
     """
-    jobs = [
-        (shard, tokenizer, context_length, target)
-        for shard, target in zip(shards, targets, strict=True)
-    ]
-    cores = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    jobs = [(shard, tokenizer, context_length, target) for shard, target in zip(shards, targets, strict=True)]
+    cores = min(len(jobs), _num_cores())
     if cores == 1:
-        results = (pack_shard(*job) for job in jobs)
-        return [_told(packed, progress) for packed in results]
+        return [_told(pack_shard(*job), progress) for job in jobs]
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(cores, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(cores, context, _end_on_interrupt) as pool:
         futures = [pool.submit(pack_shard, *job) for job in jobs]
         try:
             return [_told(future.result(), progress) for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_on_interrupt() -> None:
+    """Lets a worker die of Ctrl-C in silence; the parent says what there is to say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _told(packed: Packed, progress: Callable[[int], Any]) -> Packed:

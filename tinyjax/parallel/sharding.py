@@ -87,10 +87,15 @@ def put_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 def check_batch(mesh: Mesh, batch_size: int) -> None:
     """Raises UserError, naming the nearest legal size, if `batch_size` does not divide over the mesh."""
-    shards = math.prod(mesh.shape[axis] for axis in RULES["batch"])
-    if batch_size % shards:
-        nearest = max(1, round(batch_size / shards)) * shards
+    check_divides(mesh, "config.data.batch_size", batch_size, "batch")
+
+
+def check_divides(mesh: Mesh, field: str, size: int, axis: str) -> None:
+    """Raises UserError, naming the nearest legal size, if a logical axis of this size does not divide."""
+    shards = math.prod(mesh.shape[name] for name in RULES[axis])
+    if size % shards:
+        nearest = max(1, round(size / shards)) * shards
         raise UserError(
-            f"config.data.batch_size {batch_size} does not divide over the {shards} data-parallel "
-            f"devices of the mesh; the nearest size that does is {nearest}"
+            f"{field} {size} does not divide over the {shards} devices of the mesh's "
+            f"{' x '.join(RULES[axis])}; the nearest size that does is {nearest}"
         )

@@ -21,7 +21,7 @@ from tinyjax.config import ModelConfig
 from tinyjax.errors import UserError
 from tinyjax.model.decoder import KVCache, hidden_states, init_cache, logits
 from tinyjax.model.parameters import abstract_params
-from tinyjax.sample.options import Options, choose
+from tinyjax.sample.options import EXCLUDED, Options, choose
 from tinyjax.tokenizer import Tokenizer
 
 SMALLEST_BUCKET = 32  # prompts are padded to this, twice this, ...: few programs serve all lengths
@@ -111,7 +111,7 @@ def generate(
     keys_B = jnp.stack([_key(seed, row, sample) for row in ids for sample in range(num_samples)])
     limits_B = np.minimum(starts_B + (max_tokens or context), length)
     state = decode(
-        model.config, length, tokenizer.vocab_size, tokenizer.eos_id,
+        model.config, length, tokenizer.vocab_size, tokenizer.eos_id, _never_drawn(tokenizer),
         model.params, prompt_BP, starts_B, limits_B, keys_B, options or Options(),
     )  # fmt: skip
     out_BS, ends_B = jax.device_get((state.tokens_BS, state.position_B))
@@ -133,18 +133,24 @@ def _key(seed: int, prompt_ids: Sequence[int], sample: int) -> jax.Array:
     return jax.random.fold_in(key, sample)
 
 
+def _never_drawn(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Control ids that stand for no text; the end of the story is the one that may be drawn."""
+    return tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id
+
+
 def _completion(tokenizer: Tokenizer, prompt: str, new_ids: np.ndarray) -> Completion:
     ended = len(new_ids) > 0 and new_ids[-1] == tokenizer.eos_id
     text = tokenizer.decode(map(int, new_ids[:-1] if ended else new_ids))
     return Completion(prompt, text, "end" if ended else "length", len(new_ids))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def decode(
     config: ModelConfig,
     length: int,
     vocab_size: int,
     eos_id: int,
+    never_drawn: tuple[int, ...],
     params: dict,
     prompt_BP: jax.Array,
     starts_B: jax.Array,
@@ -168,6 +174,7 @@ def decode(
 
     def advance(state: State) -> State:
         logits_BV = state.logits_BV[:, :vocab_size]  # rows that only pad the vocabulary are never drawn
+        logits_BV = logits_BV.at[:, never_drawn].set(EXCLUDED)
         draw_keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.position_B)
         new_B = jax.vmap(choose, (0, 0, None))(logits_BV, draw_keys_B, options)
         at = (jnp.arange(rows), state.position_B)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import signal
 import time
@@ -17,10 +18,11 @@ from tinyjax.checkpoint.manager import Meta
 from tinyjax.config import Config, to_dict, to_json
 from tinyjax.data.loader import evaluation_batches, train_batches
 from tinyjax.data.prepare import Prepared, load_prepared
+from tinyjax.data.publish import write_file
 from tinyjax.errors import Stopped, UserError
 from tinyjax.evaluate.loss import Evaluation, compile_scores, evaluate_loss
 from tinyjax.model import parameters
-from tinyjax.parallel.sharding import check_batch, local_rows, make_mesh, put_batch
+from tinyjax.parallel.sharding import check_batch, check_divides, local_rows, make_mesh, put_batch
 from tinyjax.train.optimizer import UNDECIDED
 from tinyjax.train.report import Report, open_report
 from tinyjax.train.step import (
@@ -36,6 +38,10 @@ CHECKPOINTS = "checkpoints"
 # What may differ between a run and its continuation: none of it changes a result.
 FREE = ("data.path", "data.workers", "data.prefetch", "train.log_every", "train.eval_every",
         "train.checkpoint_every", "train.checkpoint_minutes")  # fmt: skip
+
+# The sizes of a model that its mesh must divide, and the logical axis of each.
+DIVIDED = {"d_model": "embed", "num_heads": "heads", "num_kv_heads": "kv_heads", "d_ff": "hidden",
+           "vocab_size": "vocab", "context_length": "position"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +99,8 @@ def prepare_run(config: Config, run_dir: epath.PathLike) -> Run:
     config = dataclasses.replace(config, model=model).freeze()
     mesh = make_mesh(config.mesh)
     check_batch(mesh, config.data.batch_size)
+    for field, axis in DIVIDED.items():
+        check_divides(mesh, f"config.model.{field}", getattr(model, field), axis)
     return Run(config, epath.Path(run_dir), prepared, mesh)
 
 
@@ -117,7 +125,13 @@ def _compute_dtype(wanted: str) -> str:
 def start(run: Run) -> Progress:
     """Starts a run at step 0 and writes its config into the run folder."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "config.json").write_text(to_json(run.config))
+    file = run.folder / "config.json"
+    if file.exists() and _changed(_read_dict(file), run.config):
+        raise UserError(
+            f"'{file}' is of other settings, and there is no checkpoint beside it; choose another --run_dir, "
+            "or move that file away"
+        )
+    write_file(file, to_json(run.config).encode())
     train_config = run.config.train
     num_steps = UNDECIDED if train_config.minutes else train_config.num_steps
     return Progress(compile_init(run.config, run.mesh)(), 0, num_steps, 0.0)
@@ -145,14 +159,27 @@ def _check_same_run(run: Run, meta: Meta) -> None:
         raise UserError(f"{where} was started with another tokenizer than the data's; {mend}")
     if meta.dataset != run.prepared.fingerprint:
         raise UserError(f"{where} was started on other stories than '{run.prepared.path}'; {mend}")
-    then, now = _flat(to_dict(meta.config)), _flat(to_dict(run.config))
-    changed = [
+    if changed := _changed(to_dict(meta.config), run.config):
+        raise UserError(f"{where} was started with other settings: {'; '.join(changed)}; {mend}")
+
+
+def _changed(stored: dict[str, Any], config: Config) -> list[str]:
+    """Returns what differs between a stored config and this one, but for what is FREE."""
+    then, now = _flat(stored), _flat(to_dict(config))
+    return [
         f"config.{name} was {then.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted(then | now)
         if then.get(name) != now.get(name) and name not in FREE
     ]
-    if changed:
-        raise UserError(f"{where} was started with other settings: {'; '.join(changed)}; {mend}")
+
+
+def _read_dict(file: epath.Path) -> dict[str, Any]:
+    """Reads a JSON object; a file that holds anything else counts as empty."""
+    try:
+        values = json.loads(file.read_text())
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -213,9 +240,10 @@ def run_steps(
     """Trains from `progress` to the end, updating it; raises Stopped after a signal."""
     config = run.config
     step_fn = compile_step(config, run.mesh)
-    writer = checkpoints.open_for_writing(run.folder / CHECKPOINTS, keep_every=config.train.checkpoint_every)
+    opened = checkpoints.open_for_writing(run.folder / CHECKPOINTS, config.train.checkpoint_every)
     clock = Clock(progress.seconds)
-    log = Log(run, report)
+    log = Log(run, report, clock)
+    steady: tuple[int, float] | None = None  # step and seconds when the first, which compiles, was made
     batches = train_batches(
         run.prepared.windows("train"),
         config.data.batch_size,
@@ -225,9 +253,12 @@ def run_steps(
         workers=config.data.workers,
         prefetch=config.data.prefetch,
     )
-    with writer, batches as batch_iterator, watch_signals() as caught:
+    with opened as writer, batches as batch_iterator, watch_signals() as caught:
         saved_at = clock.seconds
         while progress.step < progress.num_steps and not caught:
+            if progress.step and progress.step % config.train.eval_every == 0:
+                with clock.paused():
+                    evaluate(progress)
             waited = time.monotonic()
             batch = put_batch(run.mesh, next(batch_iterator))
             waited = time.monotonic() - waited
@@ -235,16 +266,15 @@ def run_steps(
             progress.step += 1
             log.add(progress, metrics, waited)
             progress.seconds = clock.seconds
-            progress.num_steps = decide_end(config, progress)
+            steady = steady or (progress.step, progress.seconds)
+            progress.num_steps = decide_end(config, progress, *steady)
             due = progress.step % config.train.checkpoint_every == 0
             if due or clock.seconds - saved_at > 60 * config.train.checkpoint_minutes:
                 save(run, progress, writer)
                 saved_at = clock.seconds
-            if progress.step % config.train.eval_every == 0 and progress.step < progress.num_steps:
-                with clock.paused():
-                    evaluate(progress)
+        log.close(progress)
         save(run, progress, writer)
-        writer.wait_until_finished()
+        checkpoints.finish(writer)
         if caught and progress.step < progress.num_steps:
             raise Stopped(caught[0], f"after step {progress.step}; a checkpoint was written")
 
@@ -268,19 +298,20 @@ def save(run: Run, progress: Progress, writer: Any) -> None:
     )
 
 
-def decide_end(config: Config, progress: Progress) -> int:
+def decide_end(config: Config, progress: Progress, steady_step: int, steady_seconds: float) -> int:
     """Returns the number of steps of the run; with `train.minutes` the clock decides it, once.
 
     When only the decay's share of the minutes is left, the end is set to where they will be over at the
-    mean speed so far, and the schedule's decay begins.
+    mean speed since `steady_step`, and the schedule's decay begins.
     """
-    if progress.num_steps != UNDECIDED:
+    if progress.num_steps != UNDECIDED or progress.step == steady_step:
         return progress.num_steps
     total = 60 * config.train.minutes
     left = total - progress.seconds
     if left > config.optimizer.decay_share * total:
         return UNDECIDED
-    return progress.step + max(1, round(left * progress.step / progress.seconds))
+    pace = (progress.seconds - steady_seconds) / (progress.step - steady_step)
+    return progress.step + max(1, round(left / pace))
 
 
 class Clock:
@@ -309,45 +340,58 @@ class Log:
     A step's metrics are read only after the next step was dispatched, so the devices never wait for it.
     """
 
-    def __init__(self, run: Run, report: Report):
+    def __init__(self, run: Run, report: Report, clock: Clock):
         """Starts an interval."""
         self._run = run
         self._report = report
+        self._clock = clock
         self._pending: list[Metrics] = []
         self._waited = 0.0
-        self._begin: float | None = None  # of the interval; the first step compiles and isn't timed
+        self._begin: float | None = None  # of the interval, on the clock
+        self._untimed = 0  # steps at its start that compiled
         self._step_seconds = 0.0  # of the last interval
 
     def add(self, progress: Progress, metrics: Metrics, waited: float) -> None:
-        """Takes the metrics of the step just dispatched; writes a line every `log_every` steps."""
+        """Takes the metrics of the step just dispatched; writes a line of those before it if it is due."""
         if self._pending:
-            jax.block_until_ready(self._pending[-1])
-        if self._begin is None and self._pending:
-            self._begin, self._pending, self._waited = time.monotonic(), [], 0.0
+            self._wait()
+            if (progress.step - 1) % self._run.config.train.log_every == 0:
+                self._write(progress.step - 1, progress)
         self._pending.append(metrics)
         self._waited += waited
-        if self._begin is not None and len(self._pending) > self._run.config.train.log_every:
-            self._write(progress)
 
-    def _write(self, progress: Progress) -> None:
-        *done, newest = self._pending
-        values = jax.device_get(done)
-        seconds = time.monotonic() - (self._begin or 0.0)
-        self._step_seconds = seconds / len(done)
-        tokens = sum(int(m.tokens) for m in values)
-        loss = sum(float(m.loss) * int(m.tokens) for m in values) / tokens
+    def close(self, progress: Progress) -> None:
+        """Writes the line of the steps that are left."""
+        if self._pending:
+            self._wait()
+            self._write(progress.step, progress)
+
+    def _wait(self) -> None:
+        """Waits for the newest step; the first one compiles, so time counts from its end."""
+        jax.block_until_ready(self._pending[-1])
+        if self._begin is None:
+            self._begin, self._untimed, self._waited = self._clock.seconds, 1, 0.0
+
+    def _write(self, step: int, progress: Progress) -> None:
+        values: list[Metrics] = jax.device_get(self._pending)
+        tokens = [int(m.tokens) for m in values]
+        loss = sum(float(m.loss) * n for m, n in zip(values, tokens, strict=True)) / max(sum(tokens), 1)
         line = {
             "loss": loss,
             "bits_per_byte": loss / math.log(2) / self._run.prepared.manifest["tokenizer"]["bytes_per_token"],
             "grad_norm": float(values[-1].grad_norm),
             "learning_rate": float(values[-1].learning_rate_share) * self._run.config.optimizer.learning_rate,
-            "tokens_per_second": tokens / seconds,
-            "input_wait_share": self._waited / seconds,
             "seconds": progress.seconds,
         }
-        self._report.metrics(progress.step - 1, line)
+        now = self._clock.seconds
+        if timed := tokens[self._untimed :]:
+            seconds = now - (self._begin or 0.0)
+            self._step_seconds = seconds / len(timed)
+            line["tokens_per_second"] = sum(timed) / seconds
+            line["input_wait_share"] = self._waited / seconds
+        self._report.metrics(step, line)
         self._report.progress(*self._status(progress, line))
-        self._begin, self._pending, self._waited = time.monotonic(), [newest], 0.0
+        self._begin, self._pending, self._waited, self._untimed = now, [], 0.0, 0
 
     def _status(self, progress: Progress, line: dict[str, float]) -> tuple[float, str]:
         total = 60 * self._run.config.train.minutes
@@ -356,9 +400,10 @@ class Log:
         else:
             share = progress.step / progress.num_steps
             left = (progress.num_steps - progress.step) * self._step_seconds
+        left = max(left, 0)
         return share, (
             f"step {progress.step}  loss {line['loss']:.3f}  {line['bits_per_byte']:.3f} bits/byte  "
-            f"{line['tokens_per_second']:,.0f} tokens/s  {max(left, 0) // 60:.0f}:{max(left, 0) % 60:02.0f} left"
+            f"{line.get('tokens_per_second', 0):,.0f} tokens/s  {left // 60:.0f}:{left % 60:02.0f} left"
         )
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from tinyjax.data.publish import write_file
+
 METRICS = "metrics.jsonl"
 
 
@@ -63,13 +65,16 @@ def open_report(folder: epath.Path, step: int) -> Generator[Report]:
 def _forget_after(file: epath.Path, step: int) -> None:
     if not file.exists():
         return
-    lines = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
-    file.write_text("".join(f"{line}\n" for line in lines))
+    text = file.read_text()
+    kept = "".join(f"{line}\n" for line in text.splitlines() if _is_before(line, step))
+    if kept != text:
+        write_file(file, kept.encode())
 
 
-def _step_of(line: str) -> float:
-    """The step of a line of metrics; a line cut off by a kill counts as never written."""
+def _is_before(line: str, step: int) -> bool:
+    """Whether a line stays: updates up to `step`, evaluations before it; one cut off by a kill does not."""
     try:
-        return json.loads(line)["step"]
+        values = json.loads(line)
+        return values["step"] < step or (values["step"] == step and "loss" in values)
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return False

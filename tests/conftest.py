@@ -1,0 +1,82 @@
+"""Fixtures that several test modules share."""
+
+import os
+import pathlib
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def make_stories(count: int, seed: int = 0) -> list[str]:
+    """Returns different little stories of 20 to 120 words, the same for the same seed."""
+    rng = random.Random(seed)
+    names, things = ["Lily", "Tom", "Anna", "Ben"], ["ball", "kite", "boat", "hat", "drum"]
+    places, feelings = ["park", "garden", "house", "forest"], ["happy", "sad", "proud", "tired"]
+    stories = []
+    for i in range(count):
+        lines = [f"Story {i}. Once upon a time there was a child named {rng.choice(names)}."]
+        for _ in range(rng.randint(2, 12)):
+            lines.append(
+                f"{rng.choice(names)} took the {rng.choice(things)} to the {rng.choice(places)}"
+                f" and felt {rng.choice(feelings)}."
+            )
+        stories.append(rng.choice(["\n", " "]).join(lines))
+    return stories
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The real samples beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data of ../shared/data is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def train_sample(shared_data: pathlib.Path) -> pathlib.Path:
+    """8,574 genuine TinyStories."""
+    return shared_data / "tinystories" / "train-sample.txt"
+
+
+@pytest.fixture(scope="session")
+def stories() -> list[str]:
+    """200 different stories."""
+    return make_stories(200)
+
+
+@pytest.fixture(scope="session")
+def stories_file(stories: list[str], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The 200 stories in the published layout."""
+    path = tmp_path_factory.mktemp("stories") / "stories.txt"
+    path.write_text("".join(f"{story}\n<|endoftext|>\n" for story in stories), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def prepared(stories_file: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):
+    """The 200 stories prepared in windows of 128 tokens."""
+    from tinyjax.data.prepare import prepare
+
+    return prepare(str(stories_file), tmp_path_factory.mktemp("prepared"), context_length=128)
+
+
+@pytest.fixture
+def run_binary(tmp_path: pathlib.Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m tinyjax.bin.NAME ARGUMENTS...` in an empty folder."""
+
+    def run(name: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"tinyjax.bin.{name}", *arguments]
+        folder = tmp_path / "working_folder"
+        folder.mkdir(exist_ok=True)
+        env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        return subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, **options
+        )
+
+    return run
