@@ -15,6 +15,10 @@ from tests.tiny_config import get_config
 from tinyjax.config import Config, ModelConfig, from_dict, resolve, to_dict
 from tinyjax.data.prepare import Prepared, load_prepared, prepare
 
+# As the binaries do; without it JAX compiles anew, in each session, what takes less than a second.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
 VOCAB_SIZE = 320
 MODEL = dataclasses.replace(get_config().model, vocab_size=VOCAB_SIZE).freeze()
 

@@ -1,6 +1,8 @@
 """What every binary shares: parse flags, run, and turn a user's error into one message and exit code 2."""
 
 import errno
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -39,8 +41,9 @@ def _stop(message: str, code: int) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(USER_ERROR)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(USER_ERROR)  # at once: after a save that failed, Orbax's threads wait on for minutes
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -53,12 +56,19 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # at INFO, Orbax tells every step of a save
         logging.get_absl_logger().addFilter(_is_news)
+        sys.unraisablehook = _tell_unraisable
     return rest
 
 
 def _is_news(record: Any) -> bool:
-    """Drops what Orbax logs, with its traceback, of an error that it also raises."""
-    return not (record.exc_info and "orbax" in record.pathname)
+    """Drops what Orbax and its event loops log, with a traceback, of an error that is also raised."""
+    return not (record.exc_info and re.search("orbax|asyncio", record.pathname))
+
+
+def _tell_unraisable(unraisable: Any) -> None:
+    """Drops what TensorStore's threads say when a write fails and the event loop is there no more."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _unknown_override(argv: Sequence[str]) -> UserError | None:
@@ -67,11 +77,11 @@ def _unknown_override(argv: Sequence[str]) -> UserError | None:
         name = argument.lstrip("-").split("=")[0]
         if not name.startswith("config."):
             continue
-        node = known
+        node, path = known, "config"
         for key in name.split(".")[1:]:
             if not hasattr(node, key):
-                return config_lib.unknown_key(name, config_lib.to_dict(node))
-            node = getattr(node, key)
+                return config_lib.unknown_key(f"{path}.{key}", config_lib.to_dict(node))
+            node, path = getattr(node, key), f"{path}.{key}"
     return None
 
 
@@ -106,7 +116,7 @@ def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
     if holder.value is None:
         raise UserError("--config is missing; give an experiment file, such as configs/quickstart.py")
     config = holder.value
-    config.model  # noqa: B018 (raises the OSError of a file that could not be read)
+    getattr(config, "model", None)  # raises the OSError of a file that could not be read
     if not isinstance(config, config_lib.Config):
         raise UserError(
             f"get_config() of the file given by --config returns a {type(config).__name__}; it must "

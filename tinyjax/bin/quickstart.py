@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from tinyjax.bin import app, backend
-from tinyjax.bin.prepare import show_progress, summary
+from tinyjax.bin.progress import show_progress, summary
 from tinyjax.config import Config
 from tinyjax.data.prepare import prepare
 from tinyjax.evaluate.loss import Evaluation

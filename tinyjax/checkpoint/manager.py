@@ -9,12 +9,14 @@ import base64
 import contextlib
 import dataclasses
 import importlib.metadata
+import math
 import os
 import re
 from collections.abc import Generator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
@@ -56,16 +58,24 @@ class Meta:
 
 
 def meta_from_json(values: dict[str, Any]) -> Meta:
-    """Reads what `Meta.to_json` wrote; raises UserError for a format this version doesn't know."""
+    """Reads what `Meta.to_json` wrote.
+
+    Raises:
+      UserError: a format this version doesn't know.
+      ValueError: the tokenizer is damaged.
+    """
     if values.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"the checkpoint has format version {values.get('format_version')}; this tinyjax reads "
             f"version {FORMAT_VERSION}: use the tinyjax that wrote it"
         )
+    tokenizer = Tokenizer(base64.b64decode(values["tokenizer"]))
+    if tokenizer.sha256 != values["tokenizer_sha256"]:
+        raise ValueError("its tokenizer is not the one it was written with")
     return Meta(
         step=values["step"],
         config=from_dict(values["config"]).freeze(),
-        tokenizer=Tokenizer(base64.b64decode(values["tokenizer"])),
+        tokenizer=tokenizer,
         dataset=values["dataset"],
         num_steps=values["num_steps"],
         seconds=values["seconds"],
@@ -84,7 +94,7 @@ def open_for_writing(folder: epath.PathLike, keep_every: int) -> Generator[ocp.C
         preservation_policy=preservation_policy.AnyPreservationPolicy(keep), create=True
     )
     with _written(folder):
-        manager = ocp.CheckpointManager(epath.Path(folder), options=options)
+        manager = ocp.CheckpointManager(_absolute(folder), options=options)
     try:
         yield manager
         finish(manager)
@@ -95,10 +105,11 @@ def open_for_writing(folder: epath.PathLike, keep_every: int) -> Generator[ocp.C
 
 def save(manager: ocp.CheckpointManager, params: Any, opt_state: Any, meta: Meta) -> None:
     """Starts saving in the background; an earlier save that failed raises here."""
+    sums = {"params": _sums_of(params), "opt_state": _sums_of(opt_state)}
     items = ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         opt_state=ocp.args.StandardSave(opt_state),
-        meta=ocp.args.JsonSave(meta.to_json()),
+        meta=ocp.args.JsonSave(meta.to_json() | {"checksums": sums}),
     )
     with _written(manager.directory):
         manager.save(meta.step, args=items, force=True)
@@ -126,6 +137,11 @@ def _written(folder: epath.PathLike) -> Generator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _absolute(path: epath.PathLike) -> epath.Path:
+    """Orbax refuses relative paths; a URL has none."""
+    return epath.Path(path) if "://" in os.fspath(path) else epath.Path(path).absolute()
 
 
 def steps(folder: epath.PathLike) -> list[int]:
@@ -156,10 +172,13 @@ def find(path: epath.PathLike) -> epath.Path:
 
 def read_meta(step_folder: epath.Path) -> Meta:
     """Reads a step's metadata; raises UserError when it is damaged."""
-    with _explained(step_folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        values = reader.restore(step_folder / "meta", args=ocp.args.JsonRestore())
     with _explained(step_folder):
-        return meta_from_json(values)
+        return meta_from_json(_read_json(step_folder))
+
+
+def _read_json(step_folder: epath.Path) -> dict[str, Any]:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        return reader.restore(_absolute(step_folder) / "meta", args=ocp.args.JsonRestore())
 
 
 def read_state(step_folder: epath.Path, **targets: Any) -> dict[str, Any]:
@@ -171,7 +190,37 @@ def read_state(step_folder: epath.Path, **targets: Any) -> dict[str, Any]:
     for item, target in targets.items():
         _compare(step_folder, item, target)
     with _explained(step_folder), ocp.StandardCheckpointer() as reader:
-        return {item: reader.restore(step_folder / item, target) for item, target in targets.items()}
+        folder = _absolute(step_folder)
+        state = {item: reader.restore(folder / item, target) for item, target in targets.items()}
+        sums = _read_json(step_folder)["checksums"]
+        for item, tree in state.items():
+            if _sums_of(tree) != sums[item]:
+                raise ValueError(f"the numbers in '{item}' are not those that were written")
+    return state
+
+
+def _sums_of(tree: Any) -> list[int]:
+    return [int(value) for value in jax.device_get(_checksums(tree))]
+
+
+@jax.jit
+def _checksums(tree: Any) -> list[jax.Array]:
+    """Returns a number for each leaf, the same however it is sharded, that one changed element changes.
+
+    TensorStore checks its index but not the arrays, so without it a damaged disk would go unnoticed.
+    """
+    return [_checksum(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _checksum(x: jax.Array) -> jax.Array:
+    """Sums the elements' bits, each times the odd number of its position, modulo 2**32."""
+    bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
+    strides = [math.prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
+    index = sum(
+        jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride % 2**32)
+        for axis, stride in enumerate(strides)
+    )
+    return jnp.sum(bits * (2 * index + 1), dtype=jnp.uint32)
 
 
 @contextlib.contextmanager
@@ -191,7 +240,7 @@ def _explained(step_folder: epath.Path) -> Generator[None]:
 def _compare(step_folder: epath.Path, item: str, target: Any) -> None:
     """Raises UserError listing what is missing, extra or misshapen in the stored item."""
     with _explained(step_folder):
-        stored = _shapes(ocp.StandardCheckpointHandler().metadata(step_folder / item).tree)
+        stored = _shapes(ocp.StandardCheckpointHandler().metadata(_absolute(step_folder) / item).tree)
     wanted = _shapes(target)
     problems = (
         [f"missing {name}" for name in wanted.keys() - stored.keys()]

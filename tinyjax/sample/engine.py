@@ -97,8 +97,8 @@ def generate(
     for prompt, row in zip(prompts, ids, strict=True):
         if len(row) >= context:
             raise UserError(
-                f"the prompt '{prompt[:40]}...' has {len(row)} tokens but the model's context is {context}; "
-                f"shorten it to leave room for a story"
+                f"the prompt that begins {prompt[:40]!r} has {len(row)} tokens but the model's context is "
+                f"{context}; shorten it to leave room for a story"
             )
     longest = max(map(len, ids))
     width = min(context, bucket(longest))

@@ -1,5 +1,6 @@
 """How the next token is chosen from its logits: temperature, then top-k, then top-p."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ class Options(NamedTuple):
 def check(options: Options) -> Options:
     """Returns the options; raises UserError for one out of range."""
     for name, holds, rule in (
-        ("temperature", options.temperature >= 0, "0 or more"),
+        ("temperature", 0 <= options.temperature < math.inf, "0 or more"),
         ("top_k", options.top_k >= 0, "0 (off) or more"),
         ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
     ):

@@ -1,0 +1,127 @@
+"""The same function on every mesh: same losses, parameters sharded as declared, bad sizes refused."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from tests.tiny import VOCAB_SIZE, packed_rows, tiny_config
+from tinyjax.config import Config, MeshConfig
+from tinyjax.errors import UserError
+from tinyjax.model.parameters import declare, is_parameter
+from tinyjax.parallel.sharding import RULES, check_batch, check_divides, local_rows, make_mesh, put_batch
+from tinyjax.train.step import TrainState, compile_init, compile_step
+
+ONE = MeshConfig()
+MESHES = {
+    "replica 8": MeshConfig(),
+    "fsdp 8": MeshConfig(replica=1, fsdp=8),
+    "replica 2, fsdp 2, tensor 2": MeshConfig(replica=2, fsdp=2, tensor=2),
+    "fsdp 2, sequence 2, tensor 2": MeshConfig(replica=1, fsdp=2, sequence=2, tensor=2),
+}
+STEPS = 3
+# The same sums in another order, in float32, through three updates; AdamW divides by small moments.
+TOLERANCE = 2e-4
+
+
+def step_config(optimizer: str) -> Config:
+    return tiny_config(
+        optimizer__name=optimizer,
+        optimizer__warmup_steps=1,
+        model__vocab_size=VOCAB_SIZE,
+        model__qk_norm=True,
+    )
+
+
+def run_steps(config: Config, mesh: jax.sharding.Mesh) -> tuple[list[float], TrainState]:
+    """Returns the losses of a few steps on random batches, and the state after them."""
+    state, step = compile_init(config, mesh)(), compile_step(config, mesh)
+    losses = []
+    for i in range(STEPS):
+        batch = packed_rows(config.data.batch_size, config.model.context_length, seed=i)
+        state, metrics = step(state, put_batch(mesh, batch), STEPS)
+        losses.append(float(metrics.loss))
+    return losses, state
+
+
+@pytest.fixture(scope="module")
+def on_one_device(devices) -> dict[str, list[float]]:
+    mesh = make_mesh(ONE, devices[:1])
+    return {name: run_steps(step_config(name), mesh)[0] for name in ("adamw", "muon")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("replica 8", "adamw"),
+        ("fsdp 8", "muon"),
+        ("replica 2, fsdp 2, tensor 2", "adamw"),
+        ("replica 2, fsdp 2, tensor 2", "muon"),
+        ("fsdp 2, sequence 2, tensor 2", "adamw"),
+    ],
+)
+def test_every_mesh_gives_the_losses_of_one_device(name: str, optimizer: str, devices, on_one_device):
+    mesh = make_mesh(MESHES[name], devices)
+    losses, state = run_steps(step_config(optimizer), mesh)
+    assert losses[2] < losses[0] + 1  # it did not blow up
+    np.testing.assert_allclose(losses, on_one_device[optimizer], rtol=TOLERANCE)
+    assert_sharded_as_declared(step_config(optimizer), mesh, state)
+
+
+def assert_sharded_as_declared(config: Config, mesh: jax.sharding.Mesh, state: TrainState) -> None:
+    """Each device holds its share of a parameter and of each of its moments, and no more."""
+    declared = jax.tree.leaves_with_path(declare(config.model), is_leaf=is_parameter)
+    params = dict(jax.tree.leaves_with_path(state.params))
+    moments = jax.tree.leaves_with_path(state.opt_state)
+    for path, parameter in declared:
+        share = tuple(
+            size // math.prod(mesh.shape[a] for a in (RULES[axis] if axis else ()))
+            for size, axis in zip(parameter.shape, parameter.axes, strict=True)
+        )
+        arrays = [params[path]] + [x for p, x in moments if p[-len(path) :] == path]
+        assert len(arrays) >= 2, path
+        for array in arrays:
+            assert {shard.data.shape for shard in array.addressable_shards} == {share}, path
+
+
+def test_a_mesh_takes_what_is_left(devices):
+    assert dict(make_mesh(MeshConfig(tensor=2), devices).shape) == {
+        "replica": 4, "fsdp": 1, "sequence": 1, "tensor": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [{"replica": 3}, {"tensor": 3}, {"tensor": 16}, {"replica": 4, "fsdp": 4}])
+def test_a_mesh_of_other_than_the_devices_is_refused(sizes: dict[str, int], devices):
+    config = dataclasses.replace(MeshConfig(), **sizes)
+    with pytest.raises(UserError, match=r"config\.mesh .*there are 8; choose sizes whose product is 8"):
+        make_mesh(config, devices)
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(1, 4), (5, 4), (7, 8), (9, 8), (4, None), (16, None)])
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest(size: int, nearest: int | None, devices):
+    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2), devices)
+    if nearest is None:
+        check_batch(mesh, size)
+        return
+    with pytest.raises(UserError, match=rf"batch_size {size} .*nearest size that does is {nearest}$"):
+        check_batch(mesh, size)
+
+
+def test_a_model_that_does_not_divide_is_refused_with_the_nearest(devices):
+    mesh = make_mesh(MeshConfig(tensor=4), devices)
+    check_divides(mesh, "config.model.num_heads", 8, "heads")
+    with pytest.raises(UserError, match=r"config\.model\.num_heads 6 .* tensor; the nearest .* is 8"):
+        check_divides(mesh, "config.model.num_heads", 6, "heads")
+
+
+def test_a_batch_is_spread_over_the_data_axes(devices):
+    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2), devices)
+    rows = packed_rows(8, 16)
+    batch = put_batch(mesh, rows)
+    for name, array in batch.items():
+        np.testing.assert_array_equal(array, rows[name])
+        assert {shard.data.shape for shard in array.addressable_shards} == {(2, 16)}
+    assert local_rows(mesh, 8) == slice(0, 8)

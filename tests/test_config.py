@@ -1,0 +1,128 @@
+"""The config: mistakes are named with the field and the mend; a resolved one can't change."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from tests.tiny import tiny_config
+from tinyjax.config import Config, ModelConfig, from_dict, resolve, to_dict, to_json
+from tinyjax.errors import UserError
+
+
+def changed(group: str, field: str, value: Any) -> dict[str, Any]:
+    values = to_dict(Config())
+    values[group][field] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model": {"d_modle": 3}}, "'config.model.d_modle' (did you mean 'd_model'?)"),
+        ({"modle": {}}, "'config.modle' (did you mean 'model'?)"),
+        ({"train": {"qwertz": 1}}, "unknown config key 'config.train.qwertz'; 'config.train' has: check"),
+    ],
+)
+def test_unknown_key_names_the_nearest(values: dict, said: str):
+    with pytest.raises(UserError) as error:
+        from_dict(values)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value", "kind"),
+    [
+        ("model", "d_model", "256", "int"),
+        ("model", "d_model", 256.0, "int"),
+        ("model", "d_model", True, "int"),
+        ("model", "qk_norm", 1, "bool"),
+        ("optimizer", "learning_rate", "fast", "float"),
+        ("data", "path", None, "str"),
+    ],
+)
+def test_wrong_type_names_the_field(group: str, field: str, value: Any, kind: str):
+    with pytest.raises(UserError, match=rf"config\.{group}\.{field} is .*must be of type {kind}"):
+        from_dict(changed(group, field, value))
+
+
+def test_a_whole_number_is_a_float_too():
+    assert from_dict(changed("train", "minutes", 5)).train.minutes == 5.0
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "value"),
+    [
+        ("model", "d_model", 0),
+        ("model", "num_layers", -1),
+        ("model", "num_kv_heads", 3),
+        ("model", "head_dim", 7),
+        ("model", "context_length", 1),
+        ("model", "vocab_size", -1),
+        ("model", "norm_eps", -1e-5),
+        ("model", "rope_theta", 0.0),
+        ("model", "attention", "flash"),
+        ("model", "compute_dtype", "float16"),
+        ("model", "remat", "all"),
+        ("data", "batch_size", 0),
+        ("data", "workers", -2),
+        ("optimizer", "name", "sgd"),
+        ("optimizer", "learning_rate", 0.0),
+        ("optimizer", "learning_rate", float("nan")),
+        ("optimizer", "muon_learning_rate", float("inf")),
+        ("optimizer", "decay_share", 0.0),
+        ("optimizer", "decay_share", 1.5),
+        ("optimizer", "final_share", 1.5),
+        ("optimizer", "beta1", 1.0),
+        ("optimizer", "weight_decay", -0.1),
+        ("optimizer", "warmup_steps", -1),
+        ("optimizer", "clip_norm", 0.0),
+        ("train", "num_steps", 0),
+        ("train", "minutes", -1.0),
+        ("train", "log_every", 0),
+        ("train", "checkpoint_minutes", -1.0),
+        ("train", "seed", -1),
+        ("train", "seed", 2**32),
+    ],
+)
+def test_an_illegal_value_names_the_field(group: str, field: str, value: Any):
+    with pytest.raises(UserError, match=rf"config\.{group}\.{field} is "):
+        resolve(from_dict(changed(group, field, value)))
+
+
+@pytest.mark.parametrize("sizes", [{"replica": -1, "fsdp": -1}, {"tensor": 0}, {"tensor": -2}])
+def test_an_illegal_mesh_is_refused(sizes: dict[str, int]):
+    with pytest.raises(UserError, match=r"config\.mesh is .*at most one -1"):
+        resolve(from_dict({"mesh": sizes}))
+
+
+def test_minutes_make_num_steps_needless():
+    assert resolve(from_dict({"train": {"num_steps": 0, "minutes": 1.0}})).train.minutes == 1.0
+
+
+def test_resolved_is_frozen_at_every_level():
+    config = tiny_config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train = Config().train
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.model.d_model = 64
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().freeze().d_model = 64
+
+
+def test_resolving_leaves_the_original_as_it_was():
+    original = Config()
+    resolve(original)
+    original.model.d_model = 64  # flags assign in place
+    assert resolve(original).model.d_model == 64
+
+
+def test_json_round_trip():
+    config = tiny_config(model__qk_norm=True, train__minutes=2.5, mesh__fsdp=2)
+    assert resolve(from_dict(json.loads(to_json(config)))) == config
+
+
+def test_equal_configs_are_one_jit_argument():
+    assert hash(tiny_config()) == hash(tiny_config())
+    assert tiny_config() != tiny_config(model__d_ff=96)

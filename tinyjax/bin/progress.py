@@ -1,0 +1,82 @@
+"""What `prepare` and `quickstart` show while stories are prepared, and of what came of it."""
+
+import contextlib
+import sys
+from collections.abc import Generator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tinyjax.data.prepare import Prepared
+from tinyjax.data.prepare import Progress as Report
+
+
+@contextlib.contextmanager
+def show_progress() -> Generator[Report]:
+    """Yields a reporter of progress: a bar on a terminal, else one line for each stage."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield lambda stage, done, total: _show_stage(bars, stage, done, total)
+
+
+def _show_stage(bars: Progress, stage: str, done: int, total: int) -> None:
+    """Moves the bar of this stage, in the place of the one before."""
+    for task in bars.tasks:
+        if task.description == stage:
+            bars.update(task.id, completed=done)
+            return
+        bars.remove_task(task.id)
+    bars.add_task(stage, total=total or None, completed=done)
+
+
+def _plain_lines() -> Report:
+    stages = set()
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in stages:
+            stages.add(stage)
+            print(f"{stage} ...", file=sys.stderr, flush=True)
+
+    return report
+
+
+def summary(prepared: Prepared, seconds: float) -> str:
+    """Returns what a person wants to know about prepared stories, in a few lines."""
+    manifest = prepared.manifest
+    origin, stories, packed = manifest["origin"], manifest["stories"], manifest["windows"]
+    dropped = [
+        f"{count:,} {reason}"
+        for reason, count in zip(
+            ("empty", "also in the validation set"), manifest["dropped"].values(), strict=True
+        )
+        if count
+    ]
+    rows = {
+        "source": origin["source"]["layout"],
+        "validation": origin["validation"].get("layout", "chosen by hash of the text"),
+        "stories": " + ".join(
+            f"{split['stories']:,} {name} ({split['bytes'] / 1e6:.1f} MB)" for name, split in stories.items()
+        ),
+        "left out": ", ".join(dropped) or "none",
+        "tokenizer": f"{manifest['tokenizer']['vocab_size']:,} pieces, "
+        f"{manifest['tokenizer']['bytes_per_token']:.2f} bytes/token",
+        "windows": " + ".join(
+            f"{split['windows']:,} {name} ({split['padding_share']:.1%} padding)"
+            for name, split in packed["splits"].items()
+        )
+        + f" of {packed['context_length']} tokens",
+    }
+    made = "all of it was there" if len(prepared.reused) == 3 else f"took {seconds:.1f} s"
+    if 0 < len(prepared.reused) < 3:
+        made += f", {' and '.join(prepared.reused)} reused"
+    lines = [f"  {name:<11}{value}" for name, value in rows.items()]
+    return "\n".join([f"Prepared '{prepared.path}' ({made})", *lines])
