@@ -12,6 +12,11 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
+# Eight emulated devices on any machine, and no compiling twice what has not changed.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+
 
 def make_stories(count: int, seed: int = 0) -> list[str]:
     """Returns different little stories of 20 to 120 words, the same for the same seed."""

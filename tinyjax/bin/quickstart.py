@@ -23,7 +23,7 @@ from tinyjax.evaluate.loss import Evaluation
 from tinyjax.sample.engine import generate, load_model
 from tinyjax.train.loop import train
 
-EMBEDDED = "world:30000"
+EMBEDDED = "world:12000"
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment file; override its fields with --config.a.b=value."
