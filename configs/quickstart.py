@@ -11,9 +11,7 @@ def get_config() -> Config:
     return Config(
         model=ModelConfig(d_model=128, num_layers=4, num_heads=2, num_kv_heads=2, d_ff=384, qk_norm=True),
         data=DataConfig(batch_size=4),
-        optimizer=OptimizerConfig(
-            name="muon", learning_rate=0.01, muon_learning_rate=0.04, weight_decay=0.0
-        ),
+        optimizer=OptimizerConfig(name="muon", learning_rate=0.01, muon_learning_rate=0.04, weight_decay=0.0),
         train=TrainConfig(
             log_every=50, eval_every=1_000_000, checkpoint_every=1_000_000, checkpoint_minutes=1.0
         ),

@@ -63,9 +63,7 @@ def version_of(python: Path) -> str | None:
     """Returns the version of a Python ("3.13"), None where it does not run."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", code], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
@@ -153,9 +151,7 @@ def show(line: str, fetched: int, total: int) -> None:
 def install(kind: str, lock: TextIO) -> None:
     """Installs the locked packages by plain pip, with the user's own configuration of pip."""
     requirements = ROOT / "requirements" / f"py{VERSION}{'-dev' if kind == 'dev' else ''}.lock"
-    total = sum(
-        line[:1].isalnum() for line in requirements.read_text(encoding="utf-8").splitlines()
-    )
+    total = sum(line[:1].isalnum() for line in requirements.read_text(encoding="utf-8").splitlines())
     say(f"installing {total} packages of requirements/{requirements.name} (about a minute)")
     pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "install", "--no-input"]
     # The build backend comes first, from a lock of its own: what is built is built with that one.

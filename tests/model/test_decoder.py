@@ -84,7 +84,7 @@ def test_positions_start_again_with_each_story():
     assert segment_positions(segments).tolist() == [[0, 1, 2, 0, 1, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("qk_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_decoding_with_the_cache_equals_the_full_forward(qk_norm: bool):
     """Two rows that are at different positions: 7 and 12 tokens read at once, the rest one by one."""
     config = tiny_model(qk_norm=qk_norm)
@@ -146,6 +146,7 @@ def test_remat_changes_neither_loss_nor_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, wanted)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences():
     """Along a random direction, in every parameter at once: the hand-written matmul's and attention's too."""
     config, batch = tiny_model(qk_norm=True, tie_embeddings=False), packed_rows(2, LENGTH)

@@ -12,7 +12,7 @@ from tinyjax.config import Config, MeshConfig
 from tinyjax.errors import UserError
 from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.parallel.sharding import RULES, check_batch, check_divides, local_rows, make_mesh, put_batch
-from tinyjax.train.step import TrainState, compile_init, compile_step
+from tinyjax.train.step import TrainState, abstract_state, compile_init, compile_step
 
 ONE = MeshConfig()
 MESHES = {
@@ -85,6 +85,24 @@ def assert_sharded_as_declared(config: Config, mesh: jax.sharding.Mesh, state: T
         assert len(arrays) >= 2, path
         for array in arrays:
             assert {shard.data.shape for shard in array.addressable_shards} == {share}, path
+
+
+@pytest.mark.parametrize(
+    ("name", "embedding", "query", "down"),
+    [
+        ("replica 8", (320, 32), (2, 32, 4, 8), (2, 64, 32)),
+        ("fsdp 8", (320, 4), (2, 4, 4, 8), (2, 64, 4)),
+        ("replica 2, fsdp 2, tensor 2", (160, 16), (2, 16, 2, 8), (2, 32, 16)),
+    ],
+)
+def test_the_shapes_that_a_device_holds(name: str, embedding: tuple, query: tuple, down: tuple, devices):
+    """By hand: fsdp splits the residual stream's width, tensor the vocabulary, heads and hidden units."""
+    config = step_config("adamw")
+    target = abstract_state(config, make_mesh(MESHES[name], devices))
+    held = jax.tree.map(lambda x: x.sharding.shard_shape(x.shape), target.params)
+    assert held["embedding"] == embedding
+    assert held["layers"]["query"] == query
+    assert held["layers"]["down"] == down
 
 
 def test_a_mesh_takes_what_is_left(devices):

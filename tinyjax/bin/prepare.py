@@ -67,8 +67,8 @@ def main_(argv: Sequence[str]) -> None:
         )
     print(summary(prepared, time.monotonic() - start))
     print(
-        f"Next: python -m tinyjax.bin.train --config=configs/quickstart.py --config.data.path={prepared.path} "
-        f"--config.model.context_length={prepared.context_length} --run_dir=runs/first"
+        "Next: python -m tinyjax.bin.train --config=configs/quickstart.py "
+        f"--config.data.path={prepared.path} --config.model.context_length={prepared.context_length} --run_dir=runs/first"
     )
 
 

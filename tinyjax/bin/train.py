@@ -1,6 +1,6 @@
 """Trains a model on prepared stories; run again, it goes on where it stopped.
 
-    python -m tinyjax.bin.train --config=configs/quickstart.py --config.data.path=data/stories --run_dir=runs/a
+    python -m tinyjax.bin.train --config=configs/quickstart.py --config.data.path=data/a --run_dir=runs/a
 
 The run folder gets checkpoints, metrics.jsonl, TensorBoard files and config.json.
 """

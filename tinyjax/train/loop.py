@@ -200,7 +200,7 @@ def describe(run: Run, progress: Progress) -> str:
     lines = [
         f"model: {counts['total'] / 1e6:.2f}M parameters ({counts['body'] / 1e6:.2f}M in the blocks, "
         f"{counts['embedding'] / 1e6:.2f}M in the embedding), {run.config.model.compute_dtype}",
-        f"data: {run.prepared.path}, {data.batch_size} windows of {run.prepared.context_length} tokens a step",
+        f"data: {data.path}, {data.batch_size} windows of {run.prepared.context_length} tokens a step",
         f"devices: {run.mesh.size} x {device.device_kind} ({device.platform})",
     ]
     if progress.step:
