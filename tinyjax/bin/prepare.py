@@ -67,8 +67,8 @@ def main_(argv: Sequence[str]) -> None:
         )
     print(summary(prepared, time.monotonic() - start))
     print(
-        "Next: python -m tinyjax.bin.train --config=configs/quickstart.py "
-        f"--config.data.path={prepared.path} --config.model.context_length={prepared.context_length} --run_dir=runs/first"
+        "Next: python -m tinyjax.bin.train --config=configs/quickstart.py --run_dir=runs/first "
+        f"--config.data.path={prepared.path} --config.model.context_length={prepared.context_length}"
     )
 
 
