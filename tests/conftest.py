@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+
+# Started in the background, a test run has Ctrl-C ignored, and so would the programs it starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Eight emulated devices on any machine, and no compiling twice what has not changed.
 os.environ["JAX_PLATFORMS"] = "cpu"

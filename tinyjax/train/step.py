@@ -49,7 +49,7 @@ def update(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     share = schedule_share(config.optimizer, state.step, num_steps)
     params = jax.tree.map(lambda p, u: p + share * u, state.params, updates)
-    metrics = Metrics(loss, tokens, optax.global_norm(grads), share)
+    metrics = Metrics(loss, tokens, optax.tree.norm(grads), share)
     return TrainState(state.step + 1, params, opt_state), metrics
 
 
