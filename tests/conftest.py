@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
-# Started in the background, a test run has Ctrl-C ignored, and so would the programs it starts and interrupts.
+# Started in the background, a test run has Ctrl-C ignored, and so would the programs that it interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Eight emulated devices on any machine, and no compiling twice what has not changed.
