@@ -39,7 +39,7 @@ _VALIDATION = flags.DEFINE_string(
 )
 _ENCODING = flags.DEFINE_string("encoding", "utf-8", "Encoding of your text files, such as cp1252.")
 _TEXT_KEY = flags.DEFINE_string("text_key", "", "JSON key or column that holds the story.")
-_MINUTES = flags.DEFINE_float("minutes", 5.0, "How long to train.", lower_bound=0.05)
+_MINUTES = flags.DEFINE_float("minutes", 7.0, "How long to train.", lower_bound=0.05)
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", "", "Folder for everything; default: runs/quickstart, or runs/NAME for your stories."
 )
