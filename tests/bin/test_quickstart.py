@@ -19,7 +19,7 @@ SMALL = [
     f"--config={ROOT / 'configs' / 'quickstart.py'}",
     "--config.model.d_model=32", "--config.model.num_layers=2", "--config.model.num_heads=2",
     "--config.model.num_kv_heads=1", "--config.model.head_dim=16", "--config.model.d_ff=64",
-    "--config.model.context_length=64", "--config.data.batch_size=8", "--minutes=0.1",
+    "--config.model.context_length=64", "--config.data.batch_size=8", "--minutes=0.5",
 ]  # fmt: skip
 
 
