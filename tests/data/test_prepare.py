@@ -181,6 +181,18 @@ class TestPublish:
             raise KeyError
         assert list(tmp_path.iterdir()) == []
 
+    def test_an_interrupt_right_after_the_folder_was_made_leaves_nothing(self, tmp_path, monkeypatch):
+        make = type(epath.Path(tmp_path)).mkdir
+
+        def make_and_be_interrupted(path, **options):
+            make(path, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(epath.Path(tmp_path)), "mkdir", make_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt), publish.publish(epath.Path(tmp_path / "a")):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
     def test_the_mark_is_copied_last(self, tmp_path, monkeypatch):
         monkeypatch.setattr(publish, "is_local", lambda path: "remote" not in str(path))
         folder = epath.Path(tmp_path / "remote")

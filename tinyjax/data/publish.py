@@ -30,8 +30,8 @@ def publish(folder: epath.Path) -> Generator[epath.Path]:
     """
     parent = folder.parent if is_local(folder) else epath.Path(tempfile.gettempdir())
     partial = parent / f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex[:8]}"
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         yield partial
         if is_local(folder):
             partial.rename(folder)
