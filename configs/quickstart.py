@@ -13,6 +13,10 @@ def get_config() -> Config:
         data=DataConfig(batch_size=4),
         optimizer=OptimizerConfig(name="muon", learning_rate=0.01, muon_learning_rate=0.04, weight_decay=0.0),
         train=TrainConfig(
-            log_every=50, eval_every=1_000_000, checkpoint_every=1_000_000, checkpoint_minutes=1.0
+            num_steps=1000,  # by tinyjax.bin.train; the quickstart trains for minutes instead
+            log_every=50,
+            eval_every=1_000_000,
+            checkpoint_every=1_000_000,
+            checkpoint_minutes=1.0,
         ),
     )

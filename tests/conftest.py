@@ -70,9 +70,10 @@ def stories_file(stories: list[str], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def prepared(stories_file: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):
     """The 200 stories prepared in windows of 128 tokens."""
+    from tinyjax.data.options import Options
     from tinyjax.data.prepare import prepare
 
-    return prepare(str(stories_file), tmp_path_factory.mktemp("prepared"), context_length=128)
+    return prepare(str(stories_file), tmp_path_factory.mktemp("prepared"), Options(context_length=128))
 
 
 @pytest.fixture

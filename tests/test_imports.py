@@ -14,7 +14,7 @@ MODULES = sorted(
 )
 # The lowest floor first; a module imports from its own floor and from those below.
 FLOORS = [
-    {"config", "errors", "textio", "recordio"},
+    {"config", "errors", "instruct", "textio", "recordio", "workers"},
     {"model", "parallel", "stories", "tokenizer"},
     {"data", "checkpoint"},
     {"evaluate", "train", "sample"},

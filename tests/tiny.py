@@ -13,7 +13,9 @@ import pytest
 
 from tests.tiny_config import get_config
 from tinyjax.config import Config, ModelConfig, from_dict, resolve, to_dict
-from tinyjax.data.prepare import Prepared, load_prepared, prepare
+from tinyjax.data.manifests import Prepared, load_prepared
+from tinyjax.data.options import Options
+from tinyjax.data.prepare import prepare
 
 # As the binaries do; without it JAX compiles anew, in each session, what takes less than a second.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -44,6 +46,7 @@ def packed_rows(rows: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
     cuts = np.sort(rng.integers(1, length, (rows, 3)), axis=1)
     segments = 1 + (np.arange(length) >= cuts[:, :1]) + (np.arange(length) >= cuts[:, 1:2])
     batch["segments"] = np.where(np.arange(length) >= cuts[:, 2:], 0, segments).astype(np.int32)
+    batch["weights"] = (batch["segments"] > 0).astype(np.int32)
     return batch
 
 
@@ -67,7 +70,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     if not folder.exists():
         source = tmp_path_factory.getbasetemp() / "tiny_stories.txt"
         source.write_text("\n<|endoftext|>\n".join(little_stories(300)), encoding="utf-8")
-        prepare(str(source), folder, context_length=64, vocab_size=VOCAB_SIZE)
+        prepare(str(source), folder, Options(context_length=64, vocab_size=VOCAB_SIZE))
     return load_prepared(folder)
 
 

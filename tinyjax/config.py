@@ -61,10 +61,18 @@ class ModelConfig(Freezable):
 class DataConfig(Freezable):
     """Where the packed stories are and how they are read."""
 
-    path: str = ""  # a folder written by `prepare`
+    path: str = ""  # a folder written by `prepare`, or a mixture of some: data/a:0.7,data/b:0.3
     batch_size: int = 16  # windows per step, over all devices and hosts
+    loss: str = one_of("all", "story")  # what the loss is taken over; story: not the instructions before it
     prefetch: int = 4  # batches kept ready
-    workers: int = 0  # loader processes; 0: one thread of the trainer
+    grain_workers: int = 0  # loader processes; 0: one thread of the trainer
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class CurriculumConfig(Freezable):
+    """Easy stories first."""
+
+    ramp: float = 0.0  # share of training over which the bands of difficulty open, easiest first; 0: off
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -95,10 +103,11 @@ class MeshConfig(Freezable):
 
 @dataclasses.dataclass(unsafe_hash=True)
 class TrainConfig(Freezable):
-    """How long to train, and what is written on the way."""
+    """How long to train (num_steps, num_epochs or minutes), and what is written on the way."""
 
     seed: int = 0  # every random key and the data order derive from it
-    num_steps: int = 1000  # optimizer updates; ignored when `minutes` is given
+    num_steps: int = 0  # optimizer updates
+    num_epochs: float = 0.0  # times that all windows are read; of a mixture, those of all its sources
     minutes: float = 0.0  # train for this long: the decay starts when the clock says so
     log_every: int = 10  # steps between lines of metrics
     eval_every: int = 500  # steps between evaluations; there is always one at the end
@@ -112,6 +121,7 @@ class Config(Freezable):
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    curriculum: CurriculumConfig = dataclasses.field(default_factory=CurriculumConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -171,11 +181,19 @@ def _require(holds: bool, field: str, value: Any, rule: str) -> None:
 
 
 def _validate(config: Config) -> None:
-    model, data, optimizer, train = config.model, config.data, config.optimizer, config.train
-    for group in ("model", "data", "optimizer", "train"):
+    for group in ("model", "data", "curriculum", "optimizer", "train"):
         for name, value in to_dict(getattr(config, group)).items():
             if isinstance(value, int | float):
                 _require(0 <= value < math.inf, f"{group}.{name}", value, "a finite number, 0 or more")
+    _require(config.data.batch_size > 0, "data.batch_size", config.data.batch_size, "above 0")
+    _require(config.curriculum.ramp <= 1, "curriculum.ramp", config.curriculum.ramp, "at most 1")
+    _validate_model(config.model)
+    _validate_optimizer(config.optimizer)
+    _validate_mesh(config.mesh)
+    _validate_train(config.train)
+
+
+def _validate_model(model: ModelConfig) -> None:
     for name in ("d_model", "num_layers", "num_heads", "num_kv_heads", "head_dim", "d_ff"):
         _require(getattr(model, name) > 0, f"model.{name}", getattr(model, name), "above 0")
     _require(
@@ -187,7 +205,9 @@ def _validate(config: Config) -> None:
     _require(model.head_dim % 2 == 0, "model.head_dim", model.head_dim, "even (RoPE turns pairs)")
     _require(model.rope_theta > 0, "model.rope_theta", model.rope_theta, "above 0")
     _require(model.context_length > 1, "model.context_length", model.context_length, "above 1")
-    _require(data.batch_size > 0, "data.batch_size", data.batch_size, "above 0")
+
+
+def _validate_optimizer(optimizer: OptimizerConfig) -> None:
     share = optimizer.decay_share
     _require(0 < share <= 1, "optimizer.decay_share", share, "above 0 and at most 1")
     for name in ("learning_rate", "muon_learning_rate", "clip_norm"):
@@ -195,14 +215,26 @@ def _validate(config: Config) -> None:
     for name in ("beta1", "beta2"):
         _require(getattr(optimizer, name) < 1, f"optimizer.{name}", getattr(optimizer, name), "below 1")
     _require(optimizer.final_share <= 1, "optimizer.final_share", optimizer.final_share, "at most 1")
-    _require(train.seed < 2**32, "train.seed", train.seed, "below 2**32")
-    for name in ("log_every", "eval_every", "checkpoint_every"):
-        _require(getattr(train, name) > 0, f"train.{name}", getattr(train, name), "above 0")
-    _require(train.num_steps > 0 or train.minutes > 0, "train.num_steps", train.num_steps, "above 0")
-    sizes = dataclasses.astuple(config.mesh)
+
+
+def _validate_mesh(mesh: MeshConfig) -> None:
+    sizes = dataclasses.astuple(mesh)
     _require(
         sizes.count(-1) <= 1 and all(s == -1 or s > 0 for s in sizes),
         "mesh",
         sizes,
         "positive sizes, at most one -1",
     )
+
+
+def _validate_train(train: TrainConfig) -> None:
+    _require(train.seed < 2**32, "train.seed", train.seed, "below 2**32")
+    for name in ("log_every", "eval_every", "checkpoint_every"):
+        _require(getattr(train, name) > 0, f"train.{name}", getattr(train, name), "above 0")
+    lengths = {
+        f"config.train.{name}": getattr(train, name) for name in ("num_steps", "num_epochs", "minutes")
+    }
+    given = {name: value for name, value in lengths.items() if value > 0}
+    if len(given) != 1:
+        told = ", ".join(f"{name} is {value:.15g}" for name, value in (given or lengths).items())
+        raise UserError(f"{told}; exactly one of {', '.join(lengths)} must be above 0: set the others to 0")

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from tests.conftest import ROOT, make_stories
-from tinyjax.data.prepare import PREPARED, Prepared, load_prepared, prepare
+from tinyjax.data.manifests import PREPARED, Prepared, load_prepared
+from tinyjax.data.prepare import prepare
 
 pytestmark = pytest.mark.slow
 

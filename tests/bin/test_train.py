@@ -27,7 +27,7 @@ def test_a_run_from_its_beginning_to_its_end(tmp_path: pathlib.Path, data: str):
         data,
         "--run_dir=run",
         "--config.train.num_steps=7",
-        "--config.data.workers=1",
+        "--config.data.grain_workers=1",
     )
     assert result.returncode == 0, result.stderr
     assert checkpoints.steps(tmp_path / "run" / CHECKPOINTS) == [7]

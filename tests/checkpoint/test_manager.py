@@ -41,7 +41,7 @@ def run(tiny_run: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def make_meta(step: int, tokenizer) -> Meta:
-    return Meta(step, CONFIG, tokenizer, dataset="d1e2", num_steps=200, seconds=1.5)
+    return Meta(step, CONFIG, tokenizer, dataset="d1e2", num_steps=200, seconds=1.5, instruct=False)
 
 
 def write_steps(folder: pathlib.Path, tokenizer, numbers: list[int], keep_every: int) -> None:

@@ -11,7 +11,9 @@ from etils import epath
 
 from tests.conftest import make_stories
 from tinyjax.data import publish
-from tinyjax.data.prepare import PREPARED, load_prepared, prepare
+from tinyjax.data.manifests import PREPARED, load_prepared
+from tinyjax.data.options import Options
+from tinyjax.data.prepare import prepare
 from tinyjax.errors import UserError
 
 
@@ -45,25 +47,25 @@ def test_same_source_is_taken_up(copy, stories_file, tmp_path):
     before = contents(copy)
     moved = shutil.copy(stories_file, tmp_path / "renamed.txt")
     for source in (stories_file, moved):
-        again = prepare(str(source), copy, context_length=128)
+        again = prepare(str(source), copy, Options(context_length=128))
         assert again.reused == ("stories", "tokenizer", "windows")
     assert contents(copy) == before
 
 
 def test_two_folders_are_equal(prepared, stories_file, tmp_path):
-    other = prepare(str(stories_file), tmp_path / "other", context_length=128)
+    other = prepare(str(stories_file), tmp_path / "other", Options(context_length=128))
     assert other.manifest == prepared.manifest
     assert contents(tmp_path / "other") == contents(pathlib.Path(prepared.path))
 
 
 def test_another_context_length_keeps_the_windows_there_are(copy, stories_file):
     before = contents(copy)
-    longer = prepare(str(stories_file), copy, context_length=256)
+    longer = prepare(str(stories_file), copy, Options(context_length=256))
     assert longer.reused == ("stories", "tokenizer")
     assert longer.windows("train")[0]["inputs"].shape == (256,)
     after = contents(copy)
     assert all(after[name] == data for name, data in before.items() if name != PREPARED)
-    again = prepare(str(stories_file), copy, context_length=128)
+    again = prepare(str(stories_file), copy, Options(context_length=128))
     assert again.reused == ("stories", "tokenizer", "windows")
     assert contents(copy)[PREPARED] == before[PREPARED]
 
@@ -78,9 +80,9 @@ def test_another_source_is_refused(copy, stories_file, tmp_path):
         (stories_file, "", "latin-1"),
     ]:
         with pytest.raises(UserError, match="name another folder with --data_dir"):
-            prepare(str(source), copy, validation=validation, encoding=encoding)
+            prepare(str(source), copy, Options(validation=validation, encoding=encoding))
     with pytest.raises(UserError, match="made for a vocabulary of 512, not 1024"):
-        prepare(str(stories_file), copy, context_length=128, vocab_size=1024)
+        prepare(str(stories_file), copy, Options(context_length=128, vocab_size=1024))
     assert contents(copy) == before
 
 
@@ -114,7 +116,7 @@ def test_what_was_deleted_is_made_again(copy, stories_file, deleted):
     before = contents(copy)
     path = copy / deleted
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    prepare(str(stories_file), copy, context_length=128)
+    prepare(str(stories_file), copy, Options(context_length=128))
     assert contents(copy) == before
 
 
@@ -123,7 +125,7 @@ def test_leftovers_of_a_killed_job_are_removed(copy, stories_file):
     for folder in (copy / ".partial-stories-1", copy / "windows" / ".partial-x-2"):
         folder.mkdir()
         (folder / "half").write_text("x")
-    prepare(str(stories_file), copy, context_length=128)
+    prepare(str(stories_file), copy, Options(context_length=128))
     assert contents(copy) == before
 
 
@@ -149,7 +151,7 @@ class TestLoading:
         (file,) = (copy / "windows").glob("*/train-*")
         file.write_bytes(b"")
         shutil.rmtree(copy / "windows")
-        mended = prepare(str(stories_file), copy, context_length=128)
+        mended = prepare(str(stories_file), copy, Options(context_length=128))
         np.testing.assert_equal(mended.windows("train")[0], prepared.windows("train")[0])
 
     def test_another_tokenizer(self, copy, tmp_path):
@@ -212,7 +214,7 @@ def test_where_folders_cannot_be_renamed(prepared, stories_file, tmp_path, monke
     """As on gs://: folders are made here, copied there, and copied back to be read."""
     monkeypatch.setattr(publish, "is_local", lambda path: "bucket" not in str(path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    remote = prepare(str(stories_file), tmp_path / "bucket", context_length=128)
+    remote = prepare(str(stories_file), tmp_path / "bucket", Options(context_length=128))
     assert remote.manifest == prepared.manifest
     assert tmp_path / "tinyjax" in pathlib.Path(remote.windows("train").folder).parents
     np.testing.assert_equal(remote.windows("train")[5], prepared.windows("train")[5])
@@ -223,7 +225,7 @@ def test_where_folders_cannot_be_renamed(prepared, stories_file, tmp_path, monke
 def test_the_real_sample(train_sample, shared_data, tmp_path):
     start = time.monotonic()
     validation = str(shared_data / "tinystories" / "valid-sample.txt")
-    done = prepare(str(train_sample), tmp_path, validation=validation, vocab_size=4096)
+    done = prepare(str(train_sample), tmp_path, Options(validation=validation, vocab_size=4096))
     assert time.monotonic() - start < 30
     assert done.manifest["stories"]["train"]["stories"] == 8574
     assert done.manifest["stories"]["validation"]["stories"] == 820

@@ -17,7 +17,7 @@ from tinyjax.model.decoder import Decoder
 from tinyjax.model.parameters import abstract_params
 from tinyjax.parallel.sharding import make_mesh
 from tinyjax.sample.engine import load_model
-from tinyjax.stories import builder
+from tinyjax.stories import examples
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,14 @@ def model(tiny_run):
 def texts(tiny_data) -> list[str]:
     """The validation stories as they were written."""
     shards = sorted(pathlib.Path(tiny_data.path).glob("stories/**/*-validation*"))
-    return [text for shard in shards for text in builder.read_texts(shard)]
+    return [text for shard in shards for text in examples.read_texts(shard)]
 
 
 def evaluate(model, prepared, batch_size: int, devices) -> Evaluation:
     mesh = make_mesh(MeshConfig(), devices)
     batches = evaluation_batches(prepared.windows("validation"), batch_size)
-    scores = compile_scores(model.config, mesh)
-    return evaluate_loss(
-        scores, jax.device_get(model.params), batches, prepared.tokenizer.token_bytes_V, mesh
-    )
+    scores = compile_scores(model.config, mesh, prepared.tokenizer)
+    return evaluate_loss(scores, jax.device_get(model.params), batches, mesh)
 
 
 def nats_of_text(config: ModelConfig, params: dict, tokenizer, text: str) -> list[float]:
@@ -123,7 +121,5 @@ def test_an_untrained_model_needs_the_bits_of_a_uniform_guess(tiny_data, devices
     params = jax.tree.map(lambda p: np.zeros(p.shape, np.float32), abstract_params(config))
     mesh = make_mesh(MeshConfig(), devices)
     batches = evaluation_batches(tiny_data.windows("validation"), 8)
-    result = evaluate_loss(
-        compile_scores(config, mesh), params, batches, tiny_data.tokenizer.token_bytes_V, mesh
-    )
+    result = evaluate_loss(compile_scores(config, mesh, tiny_data.tokenizer), params, batches, mesh)
     assert result.nats_per_token == pytest.approx(math.log(VOCAB_SIZE), rel=1e-6)

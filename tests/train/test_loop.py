@@ -8,6 +8,7 @@ import signal
 import threading
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -16,8 +17,12 @@ from etils import epath
 from tests.tiny import VOCAB_SIZE, tiny_config
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.config import Config
+from tinyjax.data.manifests import Prepared, load_prepared
+from tinyjax.data.mixture import parse_mixture
+from tinyjax.data.options import Options
 from tinyjax.data.prepare import prepare
 from tinyjax.errors import Stopped, UserError
+from tinyjax.evaluate.loss import Evaluation
 from tinyjax.parallel.sharding import make_mesh
 from tinyjax.train import report
 from tinyjax.train.loop import CHECKPOINTS, Progress, decide_end, train
@@ -158,13 +163,15 @@ def progress_at(step: int, seconds: float, num_steps: int = UNDECIDED) -> Progre
     ],
 )
 def test_the_clock_decides_the_end_once_when_the_decay_is_due(progress: Progress, end: int):
-    config = tiny_config(train__minutes=1.0, optimizer__decay_share=0.5)
+    config = tiny_config(train__num_steps=0, train__minutes=1.0, optimizer__decay_share=0.5)
     assert decide_end(config, progress, 100, 20.0) == end
 
 
 @pytest.mark.slow
 def test_minutes_end_on_time_and_the_decision_survives_a_resume(tiny_data, tmp_path: pathlib.Path):
-    config = tiny_config(data__path=str(tiny_data.path), train__minutes=0.15, train__eval_every=1_000_000)
+    config = tiny_config(
+        data__path=str(tiny_data.path), train__num_steps=0, train__minutes=0.15, train__eval_every=1_000_000
+    )
     run = tmp_path / "run"
 
     def watch() -> None:
@@ -191,6 +198,127 @@ def test_minutes_end_on_time_and_the_decision_survives_a_resume(tiny_data, tmp_p
     assert finished.seconds == pytest.approx(9.0, rel=0.3)
     rates = [line["learning_rate"] for line in metrics(run) if "loss" in line]
     assert rates[-1] == pytest.approx(0.01 * 2 / finished.num_steps, rel=1e-3)  # the last share of the decay
+
+
+# Mixtures and curricula.
+
+
+@pytest.fixture(scope="module")
+def mixture(tiny_data: Prepared, stories_file: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two kinds of stories with one tokenizer, in four bands of difficulty each."""
+    folder = tmp_path_factory.mktemp("mixture")
+    options = Options(tokenizer=str(tiny_data.path), context_length=64, bands=4, difficulty="length")
+    prepare(tiny_data.manifest["origin"]["source"]["path"], folder / "a", options)
+    prepare(str(stories_file), folder / "b", options)
+    return f"{folder / 'a'}:0.75,{folder / 'b'}:0.25"
+
+
+def mixed_config(mixture: str, **changes) -> Config:
+    return tiny_config(
+        **(
+            {"data__path": mixture, "train__num_steps": 24, "train__eval_every": 12, "curriculum__ramp": 0.4}
+            | changes
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed_run(mixture: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Evaluation]:
+    """A run that nothing disturbed, and what it returned."""
+    folder = tmp_path_factory.mktemp("mixed") / "run"
+    return folder, train(mixed_config(mixture), folder)
+
+
+def test_every_source_is_evaluated_and_all_together(mixed_run: tuple[pathlib.Path, Evaluation]):
+    run, result = mixed_run
+    line = metrics(run)[-1]
+    a, b = (
+        {k.split("/")[-1]: v for k, v in line.items() if k.startswith(f"validation/{name}/")} for name in "ab"
+    )
+    for name in ("tokens", "bytes", "stories"):
+        assert line[f"validation/{name}"] == a[name] + b[name] == getattr(result, name)
+    nats = a["nats_per_token"] * a["tokens"] + b["nats_per_token"] * b["tokens"]
+    assert result.nats_per_token == pytest.approx(nats / result.tokens)
+    assert result.bits_per_byte == pytest.approx(nats / np.log(2) / result.bytes)
+    assert a["bits_per_byte"] != b["bits_per_byte"]
+
+
+def test_shares_and_epochs_are_logged(mixed_run: tuple[pathlib.Path, Evaluation], mixture: str):
+    (a, _), (b, _) = parse_mixture(mixture)
+    for line in (line for line in metrics(mixed_run[0]) if "loss" not in line):
+        draws = 8 * line["step"]
+        assert line["data/a/share"] == 0.75
+        assert line["data/b/epochs"] == pytest.approx(0.25 * draws / len(load_prepared(b).windows("train")))
+        assert line["data/a/epochs"] == pytest.approx(0.75 * draws / len(load_prepared(a).windows("train")))
+
+
+def test_the_ceiling_rises_while_the_ramp_lasts(mixed_run: tuple[pathlib.Path, Evaluation]):
+    lines = [line for line in metrics(mixed_run[0]) if "loss" in line]
+    for name in "ab":
+        ceilings = [line[f"curriculum/{name}/ceiling"] for line in lines]
+        assert ceilings == sorted(ceilings)
+        assert ceilings[0] == 0.25
+        assert ceilings[:9].count(1.0) < 4
+        assert set(ceilings[10:]) == {1.0}
+
+
+def test_plan_and_outcome_are_printed(mixture: str, tmp_path: pathlib.Path, capsys):
+    train(mixed_config(mixture), tmp_path / "run")
+    told = capsys.readouterr().err
+    assert "length: 24 steps, " in told
+    assert "mixture: a 75.0%, " in told
+    assert "curriculum: 4 bands of difficulty, easiest first, all open after step 10" in told
+    assert "read: a 75.0%, " in told
+    assert "validation/b " in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [3, 14])  # while bands open, and after it
+def test_stopped_and_continued_it_is_as_if_nothing_had_been(
+    mixed_run: tuple[pathlib.Path, Evaluation], mixture: str, stop: int, tmp_path: pathlib.Path
+):
+    stop_after(tmp_path / "run", stop, mixed_config(mixture))
+    first = checkpoints.read_meta(checkpoints.find(tmp_path / "run")).step
+    assert stop <= first < 24
+    assert train(mixed_config(mixture), tmp_path / "run") == mixed_run[1]
+    assert losses(tmp_path / "run") == losses(mixed_run[0])
+    jax.tree.map(np.testing.assert_array_equal, read_params(tmp_path / "run"), read_params(mixed_run[0]))
+
+
+def read_params(run: pathlib.Path) -> dict:
+    folder = checkpoints.find(run)
+    config = checkpoints.read_meta(folder).config
+    target = abstract_state(config, make_mesh(config.mesh))
+    return checkpoints.read_state(folder, params=target.params, opt_state=target.opt_state)
+
+
+def test_other_weights_or_sources_are_refused(
+    mixed_run: tuple[pathlib.Path, Evaluation], mixture: str, tmp_path: pathlib.Path
+):
+    a, b = (path for path, _ in parse_mixture(mixture))
+    for other in (f"{a}:0.7,{b}:0.3", f"{b}:0.75,{a}:0.25", f"{a}:3,{b}:1,{b}:1"):
+        message = refused(mixed_config(other, curriculum__ramp=0.2), mixed_run[0])
+        assert f"was started on other stories or weights than '{other}'" in message
+    assert "was started on other stories than" in refused(mixed_config(a, curriculum__ramp=0.2), mixed_run[0])
+    assert "config.curriculum.ramp was 0.4 and is now 0.3" in refused(
+        mixed_config(mixture, curriculum__ramp=0.3), mixed_run[0]
+    )
+
+
+def test_moved_sources_and_the_same_weights_written_otherwise_are_the_same_run(
+    mixed_run: tuple[pathlib.Path, Evaluation], mixture: str, tmp_path: pathlib.Path
+):
+    a, b = (path for path, _ in parse_mixture(mixture))
+    moved = shutil.copytree(a, tmp_path / "a")
+    run = copy_run(mixed_run[0], tmp_path)
+    assert train(mixed_config(f"{moved}:3,{b}:1"), run) == mixed_run[1]
+
+
+def test_epochs_end_with_their_last_step(tiny_data: Prepared, tmp_path: pathlib.Path):
+    config = tiny_config(data__path=str(tiny_data.path), train__num_steps=0, train__num_epochs=0.5)
+    train(config, tmp_path / "run")
+    windows = len(tiny_data.windows("train"))
+    assert max(losses(tmp_path / "run")) == -(-windows // 16)
 
 
 # What doesn't fit is refused, and nothing is touched.
@@ -222,7 +350,7 @@ def test_what_changes_no_result_may_change(tiny_run: pathlib.Path, tiny_data, tm
 
 
 def test_other_stories_or_another_tokenizer_are_refused(tiny_run: pathlib.Path, stories_file, tmp_path):
-    prepare(str(stories_file), tmp_path / "other", context_length=64, vocab_size=VOCAB_SIZE)
+    prepare(str(stories_file), tmp_path / "other", Options(context_length=64, vocab_size=VOCAB_SIZE))
     message = refused(tiny_config(data__path=str(tmp_path / "other")), tiny_run)
     assert "started with another tokenizer than the data's" in message
 

@@ -2,23 +2,25 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from tests import binaries
+from tests.data.test_loader import workers_of
 from tests.tiny import tiny_config
-from tests.train.test_loop import evaluations, losses, metrics
+from tests.train.test_loop import evaluations, losses, metrics, read_params
 from tinyjax.checkpoint import manager as checkpoints
-from tinyjax.parallel.sharding import make_mesh
 from tinyjax.train.loop import CHECKPOINTS, train
-from tinyjax.train.step import abstract_state
 
 pytestmark = pytest.mark.slow
 
@@ -59,18 +61,15 @@ def start_and_signal(run: pathlib.Path, data: str, signum: int, is_time: Callabl
     return binaries.finish(process)
 
 
-def last_step(run: pathlib.Path) -> int:
+def last_line(run: pathlib.Path) -> dict:
     try:
-        return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+        return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     except (OSError, IndexError, ValueError):  # not there yet, or caught while it was written
-        return 0
+        return {"step": 0}
 
 
-def read_params(run: pathlib.Path) -> dict:
-    folder = checkpoints.find(run)
-    config = checkpoints.read_meta(folder).config
-    target = abstract_state(config, make_mesh(config.mesh))
-    return checkpoints.read_state(folder, params=target.params, opt_state=target.opt_state)
+def last_step(run: pathlib.Path) -> int:
+    return last_line(run)["step"]
 
 
 def test_sigterm_saves_at_its_step_and_exits_42(story: Story):
@@ -116,3 +115,60 @@ def test_temporary_checkpoints_are_gone_and_permanent_ones_there(story: Story, t
     assert checkpoints.steps(tiny_run / CHECKPOINTS) == [50, 100, 150, 200]
     left = {path.name for path in (story.run / CHECKPOINTS).iterdir()}
     assert left == {"50", "100", "150", "200"}  # and nothing half-written
+
+
+# With worker processes, which a terminal's Ctrl-C and a cluster's SIGTERM reach too.
+
+
+def start_with_workers(run: pathlib.Path, data: str) -> subprocess.Popen[str]:
+    """Starts a run with two workers, as a job (a process group) of its own."""
+    command = [
+        sys.executable, "-m", "tinyjax.bin.train", binaries.CONFIG, f"--config.data.path={data}",
+        f"--run_dir={run}", "--config.data.grain_workers=2",
+    ]  # fmt: skip
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=binaries.ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "step"),
+    [(signal.SIGINT, 130, 0), (signal.SIGTERM, 42, 20)],
+)
+def test_workers_let_a_signal_to_all_be_the_trainers(
+    signum: int, code: int, step: int, tiny_data, tiny_run: pathlib.Path, tmp_path: pathlib.Path
+):
+    """Also while they start, before the first step. Then the run goes on without them, and is the same."""
+    process = start_with_workers(tmp_path / "run", str(tiny_data.path))
+    while len(found := workers_of(psutil.Process(process.pid))) < 2 or last_step(tmp_path / "run") < step:
+        assert process.poll() is None, binaries.finish(process)
+        time.sleep(0.002)
+    os.killpg(process.pid, signum)
+    begin = time.monotonic()
+    ended = binaries.finish(process)
+    assert ended.returncode == code, ended.stderr
+    assert time.monotonic() - begin < (5 if step else 30)  # the first step compiles
+    assert "a checkpoint was written" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not psutil.wait_procs(found, timeout=5)[1]
+    train(tiny_config(data__path=str(tiny_data.path)), tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tiny_run)
+
+
+def test_with_workers_it_ends_soon_after_its_last_evaluation(
+    tiny_data, tiny_run: pathlib.Path, tmp_path: pathlib.Path
+):
+    process = start_with_workers(tmp_path / "run", str(tiny_data.path))
+    while len(found := workers_of(psutil.Process(process.pid))) < 2:
+        assert process.poll() is None, binaries.finish(process)
+        time.sleep(0.01)
+    while last_step(tmp_path / "run") < 200 or "loss" in last_line(tmp_path / "run"):
+        assert process.poll() is None, binaries.finish(process)
+        time.sleep(0.01)
+    begin = time.monotonic()
+    ended = binaries.finish(process)
+    assert time.monotonic() - begin < 5
+    assert ended.returncode == 0, ended.stderr
+    assert not psutil.wait_procs(found, timeout=5)[1]
+    assert losses(tmp_path / "run") == losses(tiny_run)

@@ -3,12 +3,14 @@
 import contextlib
 import sys
 from collections.abc import Generator
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from tinyjax.data.prepare import Prepared
-from tinyjax.data.prepare import Progress as Report
+from tinyjax.data.manifests import Prepared
+from tinyjax.data.manifests import Progress as Report
+from tinyjax.stories.releases import RELEASES
 
 
 @contextlib.contextmanager
@@ -21,7 +23,7 @@ def show_progress() -> Generator[Report]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(show_speed=True),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
@@ -49,34 +51,50 @@ def _plain_lines() -> Report:
     return report
 
 
+_REASONS = {"empty": "empty", "in_validation": "also in the validation set"}
+
+
 def summary(prepared: Prepared, seconds: float) -> str:
     """Returns what a person wants to know about prepared stories, in a few lines."""
     manifest = prepared.manifest
     origin, stories, packed = manifest["origin"], manifest["stories"], manifest["windows"]
-    dropped = [
-        f"{count:,} {reason}"
-        for reason, count in zip(
-            ("empty", "also in the validation set"), manifest["dropped"].values(), strict=True
-        )
-        if count
-    ]
     rows = {
         "source": origin["source"]["layout"],
-        "validation": origin["validation"].get("layout", "chosen by hash of the text"),
+        "validation": origin["validation"].get("layout") or _validation(origin["source"]["path"]),
         "stories": " + ".join(
             f"{split['stories']:,} {name} ({split['bytes'] / 1e6:.1f} MB)" for name, split in stories.items()
         ),
-        "left out": ", ".join(dropped) or "none",
-        "tokenizer": f"{manifest['tokenizer']['vocab_size']:,} pieces, "
-        f"{manifest['tokenizer']['bytes_per_token']:.2f} bytes/token",
+        "left out": _counts(manifest["dropped"]),
+        "mended": _counts(manifest["mended"]),
+        "tokenizer": _tokenizer(manifest["tokenizer"]),
         "windows": " + ".join(
             f"{split['windows']:,} {name} ({split['padding_share']:.1%} padding)"
             for name, split in packed["splits"].items()
         )
-        + f" of {packed['context_length']} tokens",
+        + f" of {prepared.context_length} tokens",
     }
+    if not origin["rules"]:
+        del rows["mended"]
     made = "all of it was there" if len(prepared.reused) == 3 else f"took {seconds:.1f} s"
     if 0 < len(prepared.reused) < 3:
         made += f", {' and '.join(prepared.reused)} reused"
     lines = [f"  {name:<11}{value}" for name, value in rows.items()]
     return "\n".join([f"Prepared '{prepared.path}' ({made})", *lines])
+
+
+def _validation(source: str) -> str:
+    release = RELEASES.get(source)
+    return "that of the release" if release and release.validation else "chosen by hash of the text"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    named = [f"{count:,} {_REASONS.get(name, f'by {name}')}" for name, count in counts.items() if count]
+    return ", ".join(named) or "none"
+
+
+def _tokenizer(manifest: dict[str, Any]) -> str:
+    text = f"{manifest['vocab_size']:,} pieces, {manifest['bytes_per_token']:.2f} bytes/token"
+    lost = manifest["losses"]
+    if lost["changed"]:
+        text += f"; it changes {lost['changed']:,} of {lost['texts']:,} stories, as in {lost['example']}"
+    return text

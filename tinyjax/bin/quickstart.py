@@ -15,7 +15,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from tinyjax.bin import app, backend
+from tinyjax.bin import app, backend, options
 from tinyjax.bin.progress import show_progress, summary
 from tinyjax.config import Config
 from tinyjax.data.prepare import prepare
@@ -31,14 +31,10 @@ _CONFIG = config_flags.DEFINE_config_file(
 _STORIES = flags.DEFINE_string(
     "stories",
     "",
-    "Your own stories: .txt, .jsonl, .csv, .parquet or a folder of these, local or gs://. Without it, "
-    "stories are generated.",
+    "Your own stories: .txt, .jsonl, .json, .csv, .parquet or a folder of these, local or gs://; or a "
+    "release, such as tinystories-v2. Without it, stories are generated.",
 )
-_VALIDATION = flags.DEFINE_string(
-    "validation", "", "Your own validation set; without it, 2 % of the stories are set aside."
-)
-_ENCODING = flags.DEFINE_string("encoding", "utf-8", "Encoding of your text files, such as cp1252.")
-_TEXT_KEY = flags.DEFINE_string("text_key", "", "JSON key or column that holds the story.")
+_OPTIONS = options.define(("validation", "encoding", "text_key", "clean", "source_dir", "mirror"))
 _MINUTES = flags.DEFINE_float("minutes", 7.0, "How long to train.", lower_bound=0.05)
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", "", "Folder for everything; default: runs/quickstart, or runs/NAME for your stories."
@@ -56,10 +52,7 @@ def run(argv: Sequence[str]) -> None:
         prepared = prepare(
             _STORIES.value or EMBEDDED,
             folder / "data",
-            validation=_VALIDATION.value,
-            context_length=config.model.context_length,
-            encoding=_ENCODING.value,
-            text_key=_TEXT_KEY.value,
+            dataclasses.replace(_OPTIONS(), context_length=config.model.context_length),
             progress=progress,
         )
     print(summary(prepared, time.monotonic() - begin))
@@ -83,7 +76,7 @@ def with_run(config: Config, data: str, minutes: float) -> Config:
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, path=data),
-        train=dataclasses.replace(config.train, minutes=minutes),
+        train=dataclasses.replace(config.train, minutes=minutes, num_steps=0, num_epochs=0.0),
     ).freeze()
 
 

@@ -38,6 +38,7 @@ class Meta:
     dataset: str  # fingerprint of the packed windows trained on
     num_steps: int  # updates of the whole run, or UNDECIDED
     seconds: float  # training time so far
+    instruct: bool  # whether instructions stand before the stories trained on
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values; the tokenizer's model as base64."""
@@ -50,6 +51,7 @@ class Meta:
             "dataset": self.dataset,
             "num_steps": self.num_steps,
             "seconds": self.seconds,
+            "instruct": self.instruct,
             "versions": {
                 name: importlib.metadata.version(name)
                 for name in ("jax", "flax", "optax", "orbax-checkpoint")
@@ -79,6 +81,7 @@ def meta_from_json(values: dict[str, Any]) -> Meta:
         dataset=values["dataset"],
         num_steps=values["num_steps"],
         seconds=values["seconds"],
+        instruct=values["instruct"],
     )
 
 

@@ -1,234 +1,111 @@
 """From any source of stories to packed windows: the job behind `tinyjax.bin.prepare`.
 
-In `data_dir`:
-
-    stories/           the TFDS data set `tinyjax_stories`, and manifest.json
-    tokenizer.model    SentencePiece
-    windows/<key>/     packed windows, and manifest.json; the key names all they were made from
-    prepared.json      written last: what is here, and that it is complete
-
-Each of these appears whole or not at all, so a job that was killed is run again and takes up what
-is there. A folder holds one source; nothing in it is ever overwritten by another.
+What it makes is listed in `tinyjax.data.manifests`. Each thing appears whole or not at all, so a job
+that was killed is run again and takes up what is there. A folder holds one source; nothing in it is
+ever overwritten by another.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
-from tinyjax import recordio, textio
-from tinyjax.data import publish, windows
+from tinyjax import instruct
+from tinyjax.data import difficulty, manifests, publish, windows
+from tinyjax.data import options as options_lib
+from tinyjax.data import origin as origins
+from tinyjax.data.difficulty import Measure
+from tinyjax.data.manifests import FORMAT, PREPARED, STORIES, TOKENIZER, Prepared, Progress, load_prepared
+from tinyjax.data.options import Options
+from tinyjax.data.windows import Instructions, Packed, Recipe, ShardJob
 from tinyjax.errors import UserError
-from tinyjax.stories import builder
-from tinyjax.tokenizer import Tokenizer, default_vocab_size, load_tokenizer, train_tokenizer
+from tinyjax.stories import builder, clean, download, examples, sources
+from tinyjax.stories.packaging import Reading
+from tinyjax.stories.releases import RELEASES
+from tinyjax.stories.splitting import SPLITS, TRAIN
+from tinyjax.tokenizer import (
+    Tokenizer,
+    cut_vocabulary,
+    default_vocab_size,
+    load_tokenizer,
+    losses,
+    train_tokenizer,
+)
+from tinyjax.workers import Mapper, local_workers
 
-FORMAT = 1  # of everything below `data_dir`; another format is never read
-PREPARED = "prepared.json"
-
-_STORIES = f"stories/{publish.MARK}"
-_TOKENIZER = "tokenizer.model"
 _TOKENIZER_BYTES = 1 << 25  # text that a tokenizer is trained on; more makes no better pieces
-_CHECKED_STORIES = 1000  # stories that must come back from the tokenizer unchanged
-
-# Told (stage, stories or files done, the number there will be or 0 when that isn't known).
-Progress = Callable[[str, int, int], None]
+_CHECKED_STORIES = 1000  # stories that are looked at for whether the tokenizer gives them back
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A folder of packed windows with the tokenizer that made them."""
+class _Job:
+    """What all stages need."""
 
     path: epath.Path
-    manifest: dict[str, Any]  # what prepared.json says: origin, counts, bytes, digests
-    tokenizer: Tokenizer
-    reused: tuple[str, ...] = ()  # of stories, tokenizer, windows: what was there before
-
-    @property
-    def context_length(self) -> int:
-        """Slots of a window."""
-        return self.manifest["windows"]["context_length"]
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex digest of the texts of all splits."""
-        return self.manifest["fingerprint"]
-
-    def windows(self, split: str) -> windows.Windows:
-        """Returns random access to the windows of `train` or `validation`."""
-        packed = self.manifest["windows"]
-        folder = publish.local_copy(self.path / packed["folder"])
-        names = [file["name"] for file in packed["splits"][split]["files"]]
-        return windows.open_windows(folder, names, packed["context_length"], packed["dtype"])
-
-
-def load_prepared(path: epath.PathLike) -> Prepared:
-    """Opens what `prepare` completed; UserError when it is absent, unfinished or damaged."""
-    path = epath.Path(path)
-    file = path / PREPARED
-    if not file.exists():
-        state = "isn't complete" if path.exists() else "doesn't exist"
-        raise UserError(
-            f"no prepared stories at '{path}' (the folder {state}); make them with "
-            f"python -m tinyjax.bin.prepare --source=... --data_dir={path}"
-        )
-    manifest = _read_json(file)
-    _check_format(path, manifest)
-    tokenizer = load_tokenizer(path / _TOKENIZER)
-    if tokenizer.sha256 != manifest["tokenizer"]["sha256"]:
-        raise UserError(
-            f"'{path / _TOKENIZER}' is not the tokenizer that the windows beside it were made "
-            "with; restore it, or prepare the stories again into another folder"
-        )
-    _check_files(path / manifest["windows"]["folder"], manifest["windows"])
-    return Prepared(path, manifest, tokenizer)
+    source: str
+    options: Options
+    map: Mapper
+    progress: Progress
 
 
 def prepare(
     source: str,
     data_dir: epath.PathLike,
+    options: Options | None = None,
     *,
-    validation: str = "",
-    context_length: int = 512,
-    vocab_size: int = 0,
-    encoding: str = "utf-8",
-    text_key: str = "",
+    measure: Measure | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Prepared:
     """Makes packed windows of the stories at `source` in `data_dir`, or finds them there.
 
     Args:
-      source: a file or folder (local or gs://), or world:COUNT[:SEED] for the embedded stories.
+      source: a file or folder (local or gs://), the name of a release (tinystories-v2), or
+        world:COUNT[:SEED] for the embedded stories.
       data_dir: the folder; what it holds of the same source is taken up.
-      validation: a validation set of the user's own; without, 2 % of the stories, chosen by hash.
-      context_length: slots of a window.
-      vocab_size: ids of the tokenizer; 0: by the size of the text, at most 4096.
-      encoding: of text files.
-      text_key: JSON key or column of the text; without, text or story.
+      options: how.
+      measure: of difficulty, where `options.difficulty` is none of `difficulty.MEASURES`.
       progress: is told how far each stage is.
 
     Raises UserError for whatever the user can mend; what `data_dir` held is then as it was.
     """
+    options = options or Options()
+    options_lib.check(options)
+    measure = measure or difficulty.named_measure(options.difficulty)
     path = epath.Path(data_dir)
-    _check_sizes(context_length, vocab_size)
-    config = builder.StoriesConfig(
-        name="world" if source.startswith(builder.WORLD) else "local",
-        source=source,
-        validation=validation,
-        encoding=encoding,
-        text_key=text_key,
-    )
-    origin = _describe_origin(config, progress)
-    _check_folder(path, origin)
+    reading = Reading(options.encoding, options.text_key, clean.parse_rules(options.clean))
+    origin = origins.describe(source, options, reading, progress)
+    origins.check_folder(path, origin)
     publish.remove_partial(path)
     publish.remove_partial(path / "windows")
-    reused = [_make_stories(path / "stories", config, origin, progress)]
-    asked = _asked_vocab_size(path, vocab_size)
-    reused.append(_make_tokenizer(path, asked, progress))
-    reused.append(_make_windows(path, context_length, progress))
-    _commit(path, asked, context_length)
+    with local_workers() as map_jobs:
+        job = _Job(path, source, options, map_jobs, progress)
+        reused = [_make_stories(job, origin, reading)]
+        asked = _asked_tokenizer(job)
+        reused.append(_make_tokenizer(job, asked))
+        reused.append(_make_windows(job, measure))
+    _commit(job, asked)
     return dataclasses.replace(load_prepared(path), reused=tuple(filter(None, reused)))
-
-
-# What the source is, and whether the folder is free for it.
-
-
-def _describe_origin(config: builder.StoriesConfig, progress: Progress) -> dict[str, Any]:
-    """Returns what tells one source from another, contents included, and how it is laid out."""
-    return {
-        "source": _describe_path(config.source, config.encoding, progress),
-        "validation": _describe_path(config.validation, config.encoding, progress),
-        "encoding": config.encoding,
-        "text_key": config.text_key,
-    }
-
-
-def _describe_path(path: str, encoding: str, progress: Progress) -> dict[str, Any]:
-    if not path:
-        return {}
-    if path.startswith(builder.WORLD):
-        count, seed = builder.parse_world(path)
-        return {"path": path, "layout": f"{count:,} embedded stories (seed {seed})"}
-    found = textio.find(path, encoding=encoding)
-    files = []
-    for i, file in enumerate(found.files):
-        progress("checking the source", i, len(found.files))
-        files.append({"name": file.path.name, "sha256": textio.sha256(file.path)})
-    return {"path": path, "layout": found.describe(), "files": files}
-
-
-def _identity(origin: dict[str, Any]) -> Any:
-    """Returns what must be equal for two sources to be the same; a copy elsewhere is."""
-    sources = [origin["source"], origin["validation"]]
-    digests = [[file["sha256"] for file in source.get("files", [])] for source in sources]
-    embedded = [source["layout"] for source in sources if source and "files" not in source]
-    return digests, embedded, origin["encoding"], origin["text_key"]
-
-
-def _check_sizes(context_length: int, vocab_size: int) -> None:
-    if context_length < 8:
-        raise UserError(f"context_length is {context_length}; it must be 8 or more")
-    if vocab_size < 0:
-        raise UserError(f"vocab_size is {vocab_size}; it must be 0 (chosen by itself) or more")
-
-
-def _check_folder(path: epath.Path, origin: dict[str, Any]) -> None:
-    """Raises UserError unless `path` is free, or holds what was prepared from the same source."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"'{path}' is a file; name a folder with --data_dir")
-    manifests = [file for file in (path / _STORIES, path / PREPARED) if file.exists()]
-    if manifests:
-        _check_origin(path, _read_json(manifests[0]), origin)
-        return
-    for name in ("stories", _TOKENIZER, "windows"):
-        if (path / name).exists():
-            raise UserError(
-                f"'{path}' holds '{name}', which prepare did not make; name another folder with --data_dir"
-            )
-
-
-def _check_origin(path: epath.Path, stored: dict[str, Any], origin: dict[str, Any]) -> None:
-    _check_format(path, stored)
-    if _identity(stored["origin"]) != _identity(origin):
-        raise UserError(
-            f"'{path}' holds stories prepared from '{stored['origin']['source']['path']}', of "
-            "other content, validation set, encoding or text key than now; name another folder "
-            "with --data_dir"
-        )
-
-
-def _check_format(path: epath.Path, manifest: dict[str, Any]) -> None:
-    if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"'{path}' was prepared in format {manifest.get('format')}, and this program knows "
-            f"{FORMAT}; prepare the stories again into another folder"
-        )
-
-
-def _check_files(folder: epath.Path, packed: dict[str, Any]) -> None:
-    for split in packed["splits"].values():
-        for file in split["files"]:
-            path = folder / file["name"]
-            if not path.exists() or path.stat().length != file["bytes"]:
-                raise recordio.damaged(path)
 
 
 # The stages. Each returns its name when what it makes is there already, else nothing.
 
 
-def _make_stories(
-    folder: epath.Path, config: builder.StoriesConfig, origin: dict[str, Any], progress: Progress
-) -> str:
+def _make_stories(job: _Job, origin: origins.Origin, reading: Reading) -> str:
+    folder, source = job.path / "stories", job.source
     if publish.is_published(folder):
         return "stories"
-    is_world = config.source.startswith(builder.WORLD)
-    total = builder.parse_world(config.source)[0] if is_world else 0
+    config = _stories_config(job, reading)
+    total = sources.parse_world(source)[0] if source.startswith(sources.WORLD) else 0
     with publish.publish(folder) as partial:
         version_dir, metadata = builder.build(
-            config, partial, lambda done: progress("reading stories", done, total)
+            config, partial, lambda done: job.progress("reading stories", done, total), job.options.beam
         )
         digests = "".join(split["sha256"] for split in metadata["splits"].values())
         manifest = {
@@ -238,149 +115,224 @@ def _make_stories(
             "fingerprint": hashlib.sha256(digests.encode()).hexdigest(),
             **metadata,
         }
-        (partial / publish.MARK).write_bytes(_json(manifest))
+        (partial / publish.MARK).write_bytes(manifests.to_json(manifest))
     return ""
 
 
-def _asked_vocab_size(path: epath.Path, vocab_size: int) -> int:
-    """Returns the size the tokenizer of this folder has been or is to be asked for."""
-    if not (path / PREPARED).exists():
-        train = _read_json(path / _STORIES)["splits"][builder.TRAIN]
-        return vocab_size or default_vocab_size(train["bytes"])
-    asked = _read_json(path / PREPARED)["tokenizer"]["asked"]
-    if vocab_size not in (0, asked):
-        raise UserError(
-            f"'{path}' holds a tokenizer made for a vocabulary of {asked}, not {vocab_size}; "
-            "name another folder with --data_dir"
+def _stories_config(job: _Job, reading: Reading) -> builder.StoriesConfig:
+    """Returns the builder's config; a release is downloaded, or found where the user has it."""
+    options = job.options
+    if job.source not in RELEASES:
+        name = "world" if job.source.startswith(sources.WORLD) else "local"
+        return builder.StoriesConfig(
+            name=name, source=job.source, validation=options.validation, reading=reading
         )
-    return asked
+    release = RELEASES[job.source]
+    files = download.fetch(
+        release,
+        options.download_dir or _default_download_dir(),
+        source_dir=options.source_dir,
+        mirror=options.mirror,
+        progress=job.progress,
+    )
+    return builder.StoriesConfig(
+        name=release.name,
+        description=release.description,
+        source=str(files[TRAIN]),
+        validation=options.validation or str(files.get("validation", "")),
+        reading=reading,
+    )
 
 
-def _make_tokenizer(path: epath.Path, vocab_size: int, progress: Progress) -> str:
-    if (path / PREPARED).exists() and (path / _TOKENIZER).exists():
+def _default_download_dir() -> epath.Path:
+    return epath.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tinyjax" / "releases"
+
+
+def _asked_tokenizer(job: _Job) -> dict[str, Any]:
+    """Returns what the tokenizer of this folder was, or is to be, made from."""
+    path, options = job.path, job.options
+    given = _given_tokenizer(options)
+    asked = {"vocab_size": options.vocab_size, "given": given.sha256 if given else ""}
+    if not (path / PREPARED).exists():
+        if not given and not options.vocab_size:
+            asked["vocab_size"] = default_vocab_size(manifests.read(path / STORIES)["splits"][TRAIN]["bytes"])
+        return asked
+    had = manifests.read(path / PREPARED)["tokenizer"]["asked"]
+    if (given and asked != had) or options.vocab_size not in (0, had["vocab_size"]):
+        raise UserError(
+            f"'{path}' holds a tokenizer made for a vocabulary of {had['vocab_size']}, not "
+            f"{options.tokenizer or options.vocab_size}; name another folder with --data_dir"
+        )
+    return had
+
+
+def _given_tokenizer(options: Options) -> Tokenizer | None:
+    if not options.tokenizer:
+        return None
+    given = epath.Path(options.tokenizer)
+    return load_tokenizer(given / TOKENIZER if (given / PREPARED).exists() else given)
+
+
+def _make_tokenizer(job: _Job, asked: dict[str, Any]) -> str:
+    if (job.path / PREPARED).exists() and (job.path / TOKENIZER).exists():
         return "tokenizer"
-    progress("training the tokenizer", 0, 0)
-    train = _read_json(path / _STORIES)["splits"][builder.TRAIN]
-    shards = builder.shards(_version_dir(path), builder.TRAIN)
-    stride = math.ceil(train["bytes"] / _TOKENIZER_BYTES)
-    texts = (text for shard in shards for text in builder.read_texts(shard, stride))
-    tokenizer = train_tokenizer(texts, vocab_size)
-    _check_lossless(tokenizer, shards, train["stories"])
-    publish.write_file(path / _TOKENIZER, tokenizer.model)
+    given = _given_tokenizer(job.options)
+    job.progress("training the tokenizer", 0, 0)
+    if given and not asked["vocab_size"]:
+        tokenizer = given
+    elif given:
+        tokenizer = cut_vocabulary(given, _sample_texts(job), asked["vocab_size"])
+    else:
+        tokenizer = train_tokenizer(_sample_texts(job), asked["vocab_size"])
+    publish.write_file(job.path / TOKENIZER, tokenizer.model)
     return ""
 
 
-def _check_lossless(tokenizer: Tokenizer, shards: list[epath.Path], stories: int) -> None:
-    """Raises UserError unless stories from all over the split come back unchanged."""
-    stride = math.ceil(stories / _CHECKED_STORIES)
-    for text in (text for shard in shards for text in builder.read_texts(shard, stride)):
-        ids = tokenizer.encode(text)
-        counted = tokenizer.token_bytes_V[ids].sum()
-        if tokenizer.decode(ids) != text or counted != len(text.encode()):
-            raise UserError(
-                f"the tokenizer does not give back the story that begins {text[:40]!r}; "
-                "please report it with that story"
-            )
+def _sample_texts(job: _Job) -> Iterator[str]:
+    """Yields examples from all over the train split, in all about _TOKENIZER_BYTES of text."""
+    train = manifests.read(job.path / STORIES)["splits"][TRAIN]
+    stride = math.ceil(train["bytes"] / _TOKENIZER_BYTES)
+    for shard in manifests.shards(job.path, TRAIN):
+        for record in examples.read_stories(shard, stride):
+            yield windows.example_text(record, _instructions(job.options))[1]
 
 
-def _make_windows(path: epath.Path, context_length: int, progress: Progress) -> str:
-    folder = path / _windows_folder(path, context_length)
+def _make_windows(job: _Job, measure: Measure) -> str:
+    recipe = _recipe(job)
+    folder = job.path / _windows_folder(job, recipe)
     if publish.is_published(folder):
         return "windows"
-    stories, tokenizer = _read_json(path / _STORIES), load_tokenizer(path / _TOKENIZER)
-    told = _counted(progress, sum(split["stories"] for split in stories["splits"].values()))
+    edges, bands = _bands(job, measure)
     with publish.publish(folder) as partial:
-        splits = {
-            split: _pack_split(partial, split, _version_dir(path), tokenizer, context_length, told)
-            for split in builder.SPLITS
+        splits = {split: _pack_split(job, partial, split, recipe, bands.get(split)) for split in SPLITS}
+        manifest = {
+            "recipe": _described(job.options),
+            "fingerprint": _fingerprint(job, recipe),
+            "dtype": windows.record_dtype(recipe.tokenizer.vocab_size, recipe.context_length),
+            "edges": edges,
+            "splits": splits,
         }
-        dtype = windows.record_dtype(tokenizer.vocab_size, context_length)
-        manifest = {"context_length": context_length, "dtype": dtype, "splits": splits}
-        (partial / publish.MARK).write_bytes(_json(manifest))
+        (partial / publish.MARK).write_bytes(manifests.to_json(manifest))
     return ""
 
 
-def _windows_folder(path: epath.Path, context_length: int) -> str:
-    """Returns the name of the folder of windows made from just this text, tokenizer and length."""
-    fingerprint = _read_json(path / _STORIES)["fingerprint"]
-    tokenizer = load_tokenizer(path / _TOKENIZER)
-    key = hashlib.sha256(f"{FORMAT} {fingerprint} {tokenizer.sha256} {context_length}".encode())
-    return f"windows/{key.hexdigest()[:16]}"
+def _recipe(job: _Job) -> Recipe:
+    tokenizer = load_tokenizer(job.path / TOKENIZER)
+    return Recipe(tokenizer, job.options.context_length, job.options.bands, _instructions(job.options))
 
 
-def _counted(progress: Progress, total: int) -> Callable[[int], None]:
-    """Returns a function that is told of so many stories more and reports how far packing is."""
-    done = 0
+def _instructions(options: Options) -> Instructions | None:
+    if not options.instruct:
+        return None
+    return Instructions(instruct.parse_hold_out(options.hold_out), options.seed)
 
-    def told(stories: int) -> None:
-        nonlocal done
-        done += stories
-        progress("packing windows", done, total)
 
-    told(0)
-    return told
+def _described(options: Options) -> dict[str, Any]:
+    """Returns what windows are made by, besides stories and tokenizer; what has no effect is left out."""
+    about_instructions = {"hold_out": options.hold_out, "seed": options.seed} if options.instruct else {}
+    about_bands = {"difficulty": options.difficulty} if options.bands > 1 else {}
+    return {
+        "context_length": options.context_length,
+        "instruct": options.instruct,
+        **about_instructions,
+        "bands": options.bands,
+        **about_bands,
+    }
+
+
+def _fingerprint(job: _Job, recipe: Recipe) -> str:
+    """Returns the hex digest of all that windows are made from."""
+    stories = manifests.read(job.path / STORIES)["fingerprint"]
+    made_from = [FORMAT, stories, recipe.tokenizer.sha256, _described(job.options)]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+
+def _windows_folder(job: _Job, recipe: Recipe) -> str:
+    return f"windows/{_fingerprint(job, recipe)[:16]}"
+
+
+def _bands(job: _Job, measure: Measure) -> tuple[list[float], dict[str, list[np.ndarray]]]:
+    """Returns the edges of the bands, and for the shards of the train split the band of each story."""
+    if job.options.bands == 1:
+        return [], {}
+    job.progress("measuring difficulty", 0, 0)
+    shards = manifests.shards(job.path, TRAIN)
+    # Only a function of a module can be sent to other processes; one that holds a model works here.
+    apply = job.map if job.options.difficulty in difficulty.MEASURES else map
+    values, sizes = zip(*apply(functools.partial(_measure_shard, measure=measure), shards), strict=True)
+    edges = difficulty.band_edges(np.concatenate(values), np.concatenate(sizes), job.options.bands)
+    return edges.tolist(), {TRAIN: [difficulty.band_of(of_shard, edges) for of_shard in values]}
+
+
+def _measure_shard(shard: epath.Path, *, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+    """Returns difficulty and bytes of each story of a shard."""
+    texts = examples.read_texts(shard)
+    return measure(texts), difficulty.lengths(texts)
 
 
 def _pack_split(
-    folder: epath.Path,
-    split: str,
-    version_dir: epath.Path,
-    tokenizer: Tokenizer,
-    context_length: int,
-    told: Callable[[int], None],
+    job: _Job, folder: epath.Path, split: str, recipe: Recipe, bands: list[np.ndarray] | None
 ) -> dict[str, Any]:
-    shards = builder.shards(version_dir, split)
+    shards = manifests.shards(job.path, split)
     targets = [folder / f"{split}-{i:05d}.array_record" for i in range(len(shards))]
-    packed = windows.pack_split(shards, targets, tokenizer, context_length, told)
+    jobs = list(map(ShardJob, shards, targets, bands or [None] * len(shards)))
+    packed = list(_pack_shards(job, jobs, recipe, f"packing {split} windows"))
     count, tokens = sum(p.windows for p in packed), sum(p.tokens for p in packed)
     return {
         "windows": count,
         "tokens": tokens,
-        "padding_share": 1 - tokens / (count * context_length),
+        "bytes": sum(p.bytes for p in packed),
+        "padding_share": 1 - tokens / (count * recipe.context_length),
         "files": [
-            {"name": file.name, "windows": p.windows, "bytes": file.stat().length}
+            {"name": file.name, "windows": p.windows, "bands": p.bands, "bytes": file.stat().length}
             for file, p in zip(targets, packed, strict=True)
         ],
     }
 
 
-def _commit(path: epath.Path, asked_vocab_size: int, context_length: int) -> None:
+def _pack_shards(job: _Job, jobs: Sequence[ShardJob], recipe: Recipe, stage: str) -> Iterator[Packed]:
+    job.progress(stage, 0, len(jobs))
+    for done, packed in enumerate(job.map(functools.partial(windows.pack_shard, recipe=recipe), jobs), 1):
+        job.progress(stage, done, len(jobs))
+        yield packed
+
+
+def _commit(job: _Job, asked: dict[str, Any]) -> None:
     """Writes prepared.json, unless it says the same already."""
-    stories, tokenizer = _read_json(path / _STORIES), load_tokenizer(path / _TOKENIZER)
-    folder = _windows_folder(path, context_length)
-    packed = _read_json(path / folder / publish.MARK)
-    text_bytes = sum(split["bytes"] for split in stories["splits"].values())
-    tokens = sum(split["tokens"] for split in packed["splits"].values())
+    path, recipe = job.path, _recipe(job)
+    stories = manifests.read(path / STORIES)
+    folder = _windows_folder(job, recipe)
+    packed = manifests.read(path / folder / publish.MARK)
+    before = manifests.read(path / PREPARED) if (path / PREPARED).exists() else None
+    totals = {name: sum(split[name] for split in packed["splits"].values()) for name in ("bytes", "tokens")}
     manifest = {
         "format": FORMAT,
         "origin": stories["origin"],
         "fingerprint": stories["fingerprint"],
         "stories": stories["splits"],
         "dropped": stories["dropped"],
+        "mended": stories["mended"],
         "tokenizer": {
-            "sha256": tokenizer.sha256,
-            "asked": asked_vocab_size,
-            "vocab_size": tokenizer.vocab_size,
-            "bytes_per_token": text_bytes / tokens,
+            "sha256": recipe.tokenizer.sha256,
+            "asked": asked,
+            "vocab_size": recipe.tokenizer.vocab_size,
+            "bytes_per_token": totals["bytes"] / totals["tokens"],
+            "losses": before["tokenizer"]["losses"] if before else _losses(job, recipe.tokenizer, asked),
         },
         "windows": {"folder": folder, **packed},
     }
-    if not (path / PREPARED).exists() or _read_json(path / PREPARED) != manifest:
-        publish.write_file(path / PREPARED, _json(manifest))
+    if manifest != before:
+        publish.write_file(path / PREPARED, manifests.to_json(manifest))
 
 
-def _version_dir(path: epath.Path) -> epath.Path:
-    return publish.local_copy(path / "stories") / _read_json(path / _STORIES)["folder"]
-
-
-def _json(manifest: dict[str, Any]) -> bytes:
-    return json.dumps(manifest, indent=2, ensure_ascii=False).encode()
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError:
+def _losses(job: _Job, tokenizer: Tokenizer, asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns how many of a thousand stories the tokenizer changes; one made here must change none."""
+    stories = manifests.read(job.path / STORIES)["splits"][TRAIN]["stories"]
+    stride = math.ceil(stories / _CHECKED_STORIES)
+    shards = manifests.shards(job.path, TRAIN)
+    lost = losses(tokenizer, (text for shard in shards for text in examples.read_texts(shard, stride)))
+    if lost.changed and not asked["given"]:
         raise UserError(
-            f"'{path}' is damaged: it is not JSON; remove the folder it is in and run prepare again"
-        ) from None
+            f"the tokenizer does not give back every story: {lost.example}; please report it with that story"
+        )
+    return dataclasses.asdict(lost)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
 import tempfile
 import uuid
@@ -11,15 +10,11 @@ from collections.abc import Generator
 from etils import epath
 
 from tinyjax import textio
+from tinyjax.recordio import is_local
 
 # The last file to be copied where a folder can't be renamed: a folder without it is not there.
 MARK = "manifest.json"
 _PARTIAL = ".partial-"
-
-
-def is_local(path: epath.Path) -> bool:
-    """Returns whether `path` is on a file system of this machine."""
-    return "://" not in os.fspath(path)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Loss over a whole set of stories, in units that can be compared between tokenizers.
 
 bits/byte = nats of all targets (the end of each story included) / ln 2 / bytes of the original UTF-8 text
-(separators between stories not included).
+(separators between stories not included). Where the loss is on stories only, so are targets and bytes.
 """
 
 import dataclasses
@@ -16,8 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tinyjax.config import ModelConfig
 from tinyjax.model.loss import Batch, token_nll
 from tinyjax.parallel.sharding import put_batch
+from tinyjax.tokenizer import Tokenizer
 
-# Of a batch: nats, UTF-8 bytes and segment of each target, [B, T] each.
+# Of a batch: nats, UTF-8 bytes and segment (0: doesn't count) of each target, [B, T] each.
 Scores = tuple[jax.Array, jax.Array, jax.Array]
 
 
@@ -33,35 +34,46 @@ class Evaluation:
     stories: int
 
 
-def compile_scores(model: ModelConfig, mesh: Mesh) -> Callable[[dict, Batch, jax.Array], Scores]:
-    """Returns the jitted function (params, batch, bytes of each token id) -> Scores, whole on each host."""
+def compile_scores(model: ModelConfig, mesh: Mesh, tokenizer: Tokenizer) -> Callable[[dict, Batch], Scores]:
+    """Returns the jitted function (params, batch) -> Scores, whole on each host."""
+    token_bytes = tokenizer.token_bytes_V
 
     def scores(params: dict, batch: Batch, token_bytes_V: jax.Array) -> Scores:
-        bytes_BT = jnp.where(batch["segments"] > 0, token_bytes_V[batch["targets"]], 0)
-        return token_nll(model, params, batch), bytes_BT, batch["segments"]
+        # The first id of a story may stand for a space that the tokenizer has put before it.
+        prefix_BT = jnp.where(batch["inputs"] == tokenizer.bos_id, tokenizer.prefix_bytes, 0)
+        counted_BT = batch["weights"] > 0
+        bytes_BT = jnp.where(counted_BT, token_bytes_V[batch["targets"]] - prefix_BT, 0)
+        return token_nll(model, params, batch), bytes_BT, jnp.where(counted_BT, batch["segments"], 0)
 
     jitted = jax.jit(scores, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
-    def run(params: dict, batch: Batch, token_bytes_V: jax.Array) -> Scores:
+    def run(params: dict, batch: Batch) -> Scores:
         with jax.set_mesh(mesh):
-            return jitted(params, batch, token_bytes_V)
+            return jitted(params, batch, token_bytes)
 
     return run
 
 
 def evaluate_loss(
-    scores: Callable[[dict, Batch, jax.Array], Scores],
+    scores: Callable[[dict, Batch], Scores],
     params: dict,
     batches: Iterable[dict[str, np.ndarray]],
-    token_bytes_V: np.ndarray,
     mesh: Mesh,
 ) -> Evaluation:
     """Scores every batch and sums up; `scores` is what `compile_scores` returned."""
-    token_bytes = jnp.asarray(token_bytes_V)
-    parts = [
-        story_sums(*map(np.asarray, scores(params, put_batch(mesh, batch), token_bytes))) for batch in batches
-    ]
-    return summarise(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return summarise(*sums_of_stories(scores, params, batches, mesh))
+
+
+def sums_of_stories(
+    scores: Callable[[dict, Batch], Scores],
+    params: dict,
+    batches: Iterable[dict[str, np.ndarray]],
+    mesh: Mesh,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns nats, bytes and tokens of every segment of all batches."""
+    parts = [story_sums(*map(np.asarray, scores(params, put_batch(mesh, batch)))) for batch in batches]
+    nats, num_bytes, tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return nats, num_bytes, tokens
 
 
 def story_sums(

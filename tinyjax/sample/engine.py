@@ -35,6 +35,7 @@ class Model:
     params: dict
     tokenizer: Tokenizer
     step: int
+    instruct: bool  # trained on stories that come after instructions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def load_model(checkpoint: epath.PathLike) -> Model:
         abstract_params(meta.config.model),
     )
     params = checkpoints.read_state(folder, params=target)["params"]
-    return Model(meta.config.model, params, meta.tokenizer, meta.step)
+    return Model(meta.config.model, params, meta.tokenizer, meta.step, meta.instruct)
 
 
 def generate(
@@ -134,13 +135,13 @@ def _key(seed: int, prompt_ids: Sequence[int], sample: int) -> jax.Array:
 
 
 def _never_drawn(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Control ids that stand for no text; the end of the story is the one that may be drawn."""
-    return tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id
+    """Control ids that stand for no text; the end of the story, which may be one of them, may be drawn."""
+    return tuple(sorted({tokenizer.pad_id, tokenizer.bos_id, tokenizer.unk_id} - {tokenizer.eos_id}))
 
 
 def _completion(tokenizer: Tokenizer, prompt: str, new_ids: np.ndarray) -> Completion:
     ended = len(new_ids) > 0 and new_ids[-1] == tokenizer.eos_id
-    text = tokenizer.decode(map(int, new_ids[:-1] if ended else new_ids))
+    text = tokenizer.decode(map(int, new_ids[:-1] if ended else new_ids), start=not prompt)
     return Completion(prompt, text, "end" if ended else "length", len(new_ids))
 
 

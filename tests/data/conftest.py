@@ -1,0 +1,3 @@
+from tests.tiny import tiny_data
+
+__all__ = ["tiny_data"]

@@ -1,0 +1,108 @@
+"""The log of training: metrics averaged over an interval, and the clock they are timed by."""
+
+import contextlib
+import math
+import time
+from collections.abc import Generator
+
+import jax
+
+from tinyjax.train.optimizer import UNDECIDED
+from tinyjax.train.plan import ceiling_metrics
+from tinyjax.train.report import Report
+from tinyjax.train.run import Progress, Run
+from tinyjax.train.step import Metrics
+
+
+class Clock:
+    """Seconds of training, without the pauses."""
+
+    def __init__(self, seconds: float):
+        """Starts at `seconds`."""
+        self._start = time.monotonic() - seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._start
+
+    @contextlib.contextmanager
+    def paused(self) -> Generator[None]:
+        """Doesn't count what happens inside."""
+        begin = time.monotonic()
+        yield
+        self._start += time.monotonic() - begin
+
+
+class Log:
+    """Averages the metrics between two lines of the log.
+
+    A step's metrics are read only after the next step was dispatched, so the devices never wait for it.
+    """
+
+    def __init__(self, run: Run, report: Report, clock: Clock):
+        """Starts an interval."""
+        self._run = run
+        self._report = report
+        self._clock = clock
+        self._pending: list[Metrics] = []
+        self._waited = 0.0
+        self._begin: float | None = None  # of the interval, on the clock
+        self._untimed = 0  # steps at its start that compiled
+        self._step_seconds = 0.0  # of the last interval
+
+    def add(self, progress: Progress, metrics: Metrics, waited: float) -> None:
+        """Takes the metrics of the step just dispatched; writes a line of those before it if it is due."""
+        if self._pending:
+            self._wait()
+            if (progress.step - 1) % self._run.config.train.log_every == 0:
+                self._write(progress.step - 1, progress)
+        self._pending.append(metrics)
+        self._waited += waited
+
+    def close(self, progress: Progress) -> None:
+        """Writes the line of the steps that are left."""
+        if self._pending:
+            self._wait()
+            self._write(progress.step, progress)
+
+    def _wait(self) -> None:
+        """Waits for the newest step; the first one compiles, so time counts from its end."""
+        jax.block_until_ready(self._pending[-1])
+        if self._begin is None:
+            self._begin, self._untimed, self._waited = self._clock.seconds, 1, 0.0
+
+    def _write(self, step: int, progress: Progress) -> None:
+        values: list[Metrics] = jax.device_get(self._pending)
+        tokens = [int(m.tokens) for m in values]
+        loss = sum(float(m.loss) * n for m, n in zip(values, tokens, strict=True)) / max(sum(tokens), 1)
+        line = {
+            "loss": loss,
+            "bits_per_byte": loss / math.log(2) / self._run.plan.mixture.bytes_per_token,
+            "grad_norm": float(values[-1].grad_norm),
+            "learning_rate": float(values[-1].learning_rate_share) * self._run.config.optimizer.learning_rate,
+            "seconds": progress.seconds,
+            **ceiling_metrics(self._run.plan, step),
+        }
+        now = self._clock.seconds
+        if timed := tokens[self._untimed :]:
+            seconds = now - (self._begin or 0.0)
+            self._step_seconds = seconds / len(timed)
+            line["tokens_per_second"] = sum(timed) / seconds
+            line["input_wait_share"] = self._waited / seconds
+        self._report.metrics(step, line)
+        self._report.progress(*self._status(progress, line))
+        self._begin, self._pending, self._waited, self._untimed = now, [], 0.0, 0
+
+    def _status(self, progress: Progress, line: dict[str, float]) -> tuple[float, str]:
+        total = 60 * self._run.config.train.minutes
+        if progress.num_steps == UNDECIDED:
+            share, left = progress.seconds / total, total - progress.seconds
+        else:
+            share = progress.step / progress.num_steps
+            left = (progress.num_steps - progress.step) * self._step_seconds
+        left = max(left, 0)
+        return share, (
+            f"step {progress.step}  loss {line['loss']:.3f}  {line['bits_per_byte']:.3f} bits/byte  "
+            f"{line.get('tokens_per_second', 0):,.0f} tokens/s  {left // 60:.0f}:{left % 60:02.0f} left"
+        )

@@ -1,0 +1,60 @@
+"""The same function on many jobs: on all cores of this machine, or wherever a `Mapper` takes it.
+
+Results come in the order of the jobs, and don't depend on who did them.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+# (function, jobs) -> results in order; the function and the jobs pickle.
+Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+
+_FEW = 3  # jobs done before other processes have started
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def local_workers() -> Generator[Mapper]:
+    """Yields a mapper over this machine's cores; its processes start when they are first worth it."""
+    pool: concurrent.futures.ProcessPoolExecutor | None = None
+
+    def map_jobs(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+        nonlocal pool
+        if num_cores() == 1 or (pool is None and len(jobs) <= _FEW):
+            return map(function, jobs)
+        if pool is None:
+            context = multiprocessing.get_context("spawn")
+            pool = concurrent.futures.ProcessPoolExecutor(num_cores(), context, _end_on_interrupt)
+        return _in_order(pool, function, jobs)
+
+    try:
+        yield map_jobs
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: concurrent.futures.Executor, function: Callable[[Any], Any], jobs: Sequence[Any]
+) -> Iterator[Any]:
+    futures = [pool.submit(function, job) for job in jobs]
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _end_on_interrupt() -> None:
+    """Lets a worker die of Ctrl-C in silence; the parent says what there is to say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
