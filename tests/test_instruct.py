@@ -95,6 +95,10 @@ class TestLayout:
         for kind, value in fields.items():
             assert _letters(parsed.fields[kind]) == _letters(value)
 
+    def test_a_line_break_in_a_value_and_a_comma_in_an_item_become_spaces(self):
+        fields = {"words": ("a , b", "c\r\n\n  d"), "summary": " One,  two. \n Three.\n"}
+        assert prompt(fields) == "Words: a b, c d\nSummary: One,  two. Three.\nStory: \n\n"
+
     def test_without_instructions_the_story_stands_alone(self):
         assert prompt({}) == ""
         assert render({}, "Lily sat.") == "Lily sat."

@@ -40,6 +40,7 @@ _LISTS = ("words", "features")
 _KIND_OF = {label: kind for kind, label in LABELS.items()}
 _LABEL = re.compile(f"^(?:{'|'.join(map(re.escape, [*LABELS.values(), _STORY]))})", re.MULTILINE)
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
+_COMMA = re.compile(r"\s*,\s*")
 _SENTENCE_END = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)[.!?…][\"'”’»)\]]*\s+")
 
 
@@ -96,8 +97,8 @@ def render(fields: Mapping[str, Value], story: str = "") -> str:
 def prompt(fields: Mapping[str, Value]) -> str:
     """Returns what stands before a story: a line for each instruction, in order, and `Story: `.
 
-    A line ends an instruction, and a comma an item of a list: a line break, with the whitespace around
-    it, becomes a space, as does a comma within an item. Without instructions nothing stands there.
+    A line ends an instruction, and a comma an item of a list: a line break becomes a space, as does a
+    comma within an item, each with the whitespace around it. Without instructions nothing stands there.
     """
     if not fields:
         return ""
@@ -106,7 +107,7 @@ def prompt(fields: Mapping[str, Value]) -> str:
 
 
 def _line(value: Value) -> str:
-    text = value if isinstance(value, str) else ", ".join(item.replace(",", " ").strip() for item in value)
+    text = value if isinstance(value, str) else ", ".join(_COMMA.sub(" ", item).strip() for item in value)
     return _LINE_BREAK.sub(" ", text.strip())
 
 

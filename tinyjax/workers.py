@@ -46,7 +46,8 @@ def local_workers() -> Generator[Mapper]:
 def _in_order(
     pool: concurrent.futures.Executor, function: Callable[[Any], Any], jobs: Sequence[Any]
 ) -> Iterator[Any]:
-    futures = [pool.submit(function, job) for job in jobs]
+    with _interrupts_wait():
+        futures = [pool.submit(function, job) for job in jobs]
     try:
         for future in futures:
             yield future.result()
@@ -55,6 +56,17 @@ def _in_order(
             future.cancel()
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Generator[None]:
+    """Holds Ctrl-C back while workers start; they begin so, and would tell where their imports were."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_on_interrupt() -> None:
     """Lets a worker die of Ctrl-C in silence; the parent says what there is to say."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

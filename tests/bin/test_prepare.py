@@ -1,5 +1,7 @@
 """The prepare command: its summary, its errors (one message, exit code 2), and being killed."""
 
+import dataclasses
+import json
 import os
 import pathlib
 import resource
@@ -12,7 +14,9 @@ import pytest
 
 from tests.conftest import ROOT, make_stories
 from tinyjax.data.manifests import PREPARED, Prepared, load_prepared
+from tinyjax.data.options import Options
 from tinyjax.data.prepare import prepare
+from tinyjax.stories.clean import RULES
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +48,8 @@ def test_summary_and_second_call(run_binary, stories_file, tmp_path):
         "checking the source ...",
         "reading stories ...",
         "training the tokenizer ...",
-        "packing windows ...",
+        "packing train windows ...",
+        "packing validation windows ...",
     ]
     again = run_binary("prepare", *arguments)
     assert "all of it was there" in again.stdout
@@ -115,10 +120,10 @@ def test_no_permission(run_binary, stories_file, tmp_path):
     check_fails(result, "permi", "choose a folder you may write to")
 
 
-def start_and_wait_for(line: str, *arguments: str) -> subprocess.Popen[str]:
+def start_and_wait_for(line: str, *arguments: str, **options) -> subprocess.Popen[str]:
     """Starts prepare and returns when it has printed `line`."""
     command = [sys.executable, "-m", "tinyjax.bin.prepare", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
     assert process.stderr is not None
     for printed in process.stderr:
         if printed.startswith(line):
@@ -140,7 +145,7 @@ def undisturbed(large_file, tmp_path_factory) -> Prepared:
     return prepare(str(large_file), tmp_path_factory.mktemp("undisturbed"))
 
 
-@pytest.mark.parametrize("stage", ["reading stories", "training the tokenizer", "packing windows"])
+@pytest.mark.parametrize("stage", ["reading stories", "training the tokenizer", "packing train"])
 def test_killed_and_run_again(run_binary, large_file, undisturbed, tmp_path, stage):
     arguments = (f"--source={large_file}", f"--data_dir={tmp_path / 'data'}")
     process = start_and_wait_for(stage, *arguments)
@@ -162,8 +167,49 @@ def test_control_c(large_file, tmp_path):
     assert not list((tmp_path / "data").rglob(".partial*"))
 
 
+def test_control_c_in_a_terminal_reaches_the_workers_too(tmp_path):
+    """They end in silence, while they start and while they work, and nothing is left."""
+    (tmp_path / "a.txt").write_text("\n\n".join(make_stories(2000)) * 180, encoding="utf-8")
+    arguments = (f"--source={tmp_path / 'a.txt'}", f"--data_dir={tmp_path / 'data'}")
+    for pause in (0.2, 2):
+        process = start_and_wait_for("reading", *arguments, start_new_session=True)
+        time.sleep(pause)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert stderr == "\ninterrupted; the same command goes on from there\n"
+        assert files_in(tmp_path / "data") == []
+
+
+def test_instructions_bands_and_an_audit(run_binary, shared_data, tmp_path):
+    source = shared_data / "tinystories" / "instruct-derived-sample.txt"
+    arguments = (f"--source={source}", f"--data_dir={tmp_path / 'data'}", "--instruct", "--bands=2")
+    result = run_binary(
+        "prepare",
+        *arguments,
+        "--clean=default",
+        "--report_vocab=512,600",
+        "--audit",
+        "--hold_out=words+summary",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "stories with instructions, separated by <|endoftext|>" in result.stdout
+    assert "mended" in result.stdout
+    assert "tokens/story" in result.stdout
+    card = json.loads((tmp_path / "data" / "audit.json").read_text())
+    assert card["verdict"] in result.stdout
+    assert (tmp_path / "data" / "audit.html").read_text().startswith("<!")
+
+
+def test_rules_are_listed(run_binary):
+    result = run_binary("prepare", "--list_rules")
+    assert result.returncode == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(RULES)
+
+
 def test_help_tells_every_flag(run_binary):
     text = run_binary("prepare", "--helpfull").stdout
-    for flag in ("source", "data_dir", "validation", "context_length", "vocab_size", "text_key"):
-        assert f"--{flag}:" in text
+    options = [field.name for field in dataclasses.fields(Options)]
+    for flag in ("source", "data_dir", "audit", "report_vocab", *options):
+        assert f"{flag}:" in text
     assert text.startswith("Makes a data set that `train` reads")

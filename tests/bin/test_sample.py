@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -48,11 +49,89 @@ def test_it_prints_what_the_library_tells(checkpoint: pathlib.Path, tmp_path: pa
 
 
 @pytest.mark.slow
+def test_a_model_trained_on_instructions_takes_them(tmp_path: pathlib.Path):
+    """From stories with their records to a story that was asked for, by the binaries alone."""
+    for name, arguments in {
+        "prepare": ("--source=world:60", "--data_dir=data", "--instruct", "--context_length=64"),
+        "train": (
+            binaries.CONFIG,
+            "--config.data.path=data",
+            "--config.data.loss=story",
+            "--config.train.num_steps=10",
+            "--run_dir=run",
+        ),
+    }.items():
+        ended = binaries.run(tmp_path, name, *arguments)
+        assert ended.returncode == 0, ended.stderr
+    asked = ("--words=run,red", "--features=Dialogue", "--max_tokens=5")
+    result = binaries.run(tmp_path, "sample", "--checkpoint=run", *asked)
+    assert result.returncode == 0, result.stderr
+    assert warnings(result) == []
+    assert "Words:" not in result.stdout
+    (story,) = generate(
+        load_model(tmp_path / "run"),
+        ["Words: run, red\nFeatures: Dialogue\nStory: \n\n"],
+        max_tokens=5,
+    )
+    assert result.stdout.startswith(story.text)
+
+
+@pytest.mark.slow
 def test_from_nothing_a_story_alone_on_standard_output(checkpoint: pathlib.Path):
     result = binaries.finish(binaries.start("sample", f"--checkpoint={checkpoint}", "--temperature=0"))
     assert result.returncode == 0, result.stderr
     (story,) = generate(load_model(checkpoint), [""], options=Options(0.0))
     assert result.stdout == f"{story.text}\n"
+
+
+def warnings(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+
+
+INSTRUCTED = [
+    "--checkpoint=copied/200",
+    "--summary=Lily sees\n a boat.",
+    "--features=Twist",
+    "--words=boat, kite",
+    "--temperature=0",
+    "--max_tokens=5",
+]
+
+
+def test_instructions_come_before_the_story_and_are_not_printed(
+    checkpoint: pathlib.Path, tmp_path: pathlib.Path
+):
+    meta = checkpoint / "meta" / "metadata"
+    meta.write_text(meta.read_text().replace('"instruct": false', '"instruct": true'))
+    result = binaries.run(tmp_path, "sample", *INSTRUCTED, "--prompt=Lily saw", "--prompt=")
+    assert result.returncode == 0, result.stderr
+    instructions = "Words: boat, kite\nFeatures: Twist\nSummary: Lily sees a boat.\nStory: \n\n"
+    stories = generate(
+        load_model(checkpoint),
+        [f"{instructions}Lily saw", instructions],
+        max_tokens=5,
+        options=Options(0.0),
+    )
+    endings = ["" if story.finish == "end" else " [...]" for story in stories]
+    assert result.stdout == (
+        f"--- story 1 of 2\nLily saw{stories[0].text}{endings[0]}\n"
+        f"--- story 2 of 2\n{stories[1].text}{endings[1]}\n"
+    )
+    assert warnings(result) == []
+
+
+def test_a_model_that_knows_no_instructions_and_features_that_nobody_knows(
+    checkpoint, tmp_path: pathlib.Path
+):
+    """Each is a line of warning, and the story is told."""
+    result = binaries.run(
+        tmp_path, "sample", *INSTRUCTED, "--features=Twist,Dialog", "--summary=", "--words="
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+    feature, model = warnings(result)
+    assert "may not know 'Dialog' (did you mean 'Dialogue'?); known are Dialogue, Twist, BadEnding" in feature
+    assert "wasn't trained on instructions" in model
 
 
 @pytest.mark.parametrize(

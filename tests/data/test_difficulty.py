@@ -88,7 +88,7 @@ values = st.lists(st.floats(-1e9, 1e9) | st.integers(0, 3).map(float), min_size=
 
 @given(values, st.integers(1, 6))
 def test_bands_follow_difficulty_and_ties_stay_together(values, bands):
-    edges = band_edges(values, bands)
+    edges = band_edges(values, np.ones(len(values)), bands)
     of = band_of(values, edges)
     assert edges.shape == (bands - 1,)
     assert of.dtype == np.int32
@@ -103,15 +103,22 @@ def test_bands_follow_difficulty_and_ties_stay_together(values, bands):
 @given(st.permutations(range(24)), st.sampled_from([1, 2, 3, 4, 6]))
 def test_bands_are_of_equal_size_whatever_the_order(values, bands):
     values = np.array(values, float)
-    edges = band_edges(values, bands)
+    edges = band_edges(values, np.full(24, 7), bands)
     of = band_of(values, edges)
     assert np.bincount(of).tolist() == [24 // bands] * bands
     assert (of == values * bands // 24).all()
 
 
+def test_bands_hold_as_much_text_not_as_many_stories():
+    sizes = np.arange(1.0, 1001)  # the hard ones are long
+    of = band_of(sizes, band_edges(sizes, sizes, 4))
+    assert np.bincount(of, sizes) == pytest.approx([sizes.sum() / 4] * 4, rel=0.01)
+
+
 def test_one_band_and_equal_values():
-    assert band_of(np.arange(5.0), band_edges(np.arange(5.0), 1)).tolist() == [0] * 5
-    assert band_of(np.ones(6), band_edges(np.ones(6), 3)).tolist() == [0] * 6
+    values, sizes = np.arange(5.0), np.ones(5)
+    assert band_of(values, band_edges(values, sizes, 1)).tolist() == [0] * 5
+    assert band_of(sizes, band_edges(sizes, sizes, 3)).tolist() == [0] * 5
 
 
 def test_the_real_sample_is_measured_fast_and_looks_right(train_sample):
@@ -122,5 +129,7 @@ def test_the_real_sample_is_measured_fast_and_looks_right(train_sample):
     levels = measure(stories)
     speed = train_sample.stat().st_size / (time.process_time() - start)
     assert 2 < np.median(levels) < 3  # for small children
-    assert (np.bincount(band_of(levels, band_edges(levels, 4))) > 0.24 * len(stories)).all()
+    assert (
+        np.bincount(band_of(levels, band_edges(levels, np.ones(len(levels)), 4))) > 0.24 * len(stories)
+    ).all()
     assert speed > 8e6, f"{speed / 1e6:.0f} MB/s"  # 25 MB/s on a quiet machine

@@ -41,11 +41,11 @@ def test_the_rest_of_the_batch_changes_nothing(model, monkeypatch, batch_tokens)
     assert story_losses(model, []).shape == (0,)
 
 
-def test_few_programs_serve_all_lengths(model):
-    shapes = {
-        batch["inputs"].shape for _, batch in difficulty._batches([np.zeros(n) for n in range(2, 514)], 512)
-    }
+def test_few_programs_serve_all_lengths_and_each_piece_is_in_one_batch():
+    batches = list(difficulty._batches([np.zeros(length + 1) for length in range(1, 513)], 512))
+    shapes = {batch["inputs"].shape for _, batch in batches}
     assert shapes == {(4096 // length, length) for length in (32, 64, 128, 256, 512)}
+    assert sorted(np.concatenate([chosen for chosen, _ in batches])) == list(range(512))
 
 
 def test_what_the_model_was_trained_on_is_easy(model):

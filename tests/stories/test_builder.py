@@ -43,7 +43,8 @@ def source_file(folder, records):
 def build(folder, records, beam="", rules=(), **options):
     source = str(source_file(folder, records))
     config = builder.StoriesConfig(name="local", source=source, reading=Reading(rules=rules), **options)
-    return builder.build(config, folder / "tfds", lambda stories: None, beam)
+    with workers.local_workers() as map_jobs:
+        return builder.build(config, folder / "tfds", lambda stories: None, map_jobs=map_jobs, beam=beam)
 
 
 def texts_of(folder, split: str) -> list[str]:
@@ -181,7 +182,7 @@ class TestManyJobs:
             file.write("no JSON")
         config = builder.StoriesConfig(name="local", source=str(source))
         with pytest.raises(UserError, match="line 201 is not valid JSON"):
-            builder.build(config, tmp_path / "tfds", lambda stories: None, "runner=DirectRunner")
+            builder.build(config, tmp_path / "tfds", lambda stories: None, beam="runner=DirectRunner")
 
     def test_duplicates_go_wherever_they_are(self, tmp_path, small_jobs):
         texts = make_stories(300)

@@ -18,10 +18,8 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from tinyjax.bin import app, backend, options
+from tinyjax.bin import app, options
 from tinyjax.bin.progress import show_progress, summary
-from tinyjax.config import ModelConfig
-from tinyjax.data import vocabulary
 from tinyjax.data.manifests import Prepared, Progress
 from tinyjax.data.prepare import Measure, prepare
 from tinyjax.data.publish import write_file
@@ -80,7 +78,8 @@ def _measure(difficulty: str) -> Measure | None:
     """Returns the loss of the model that loss:RUN_DIR names; None where a built-in measure is meant."""
     if not difficulty.startswith("loss:"):
         return None
-    from tinyjax.evaluate.difficulty import story_losses  # with a model come JAX and its compiler
+    from tinyjax.bin import backend  # with a model comes JAX, which worker processes do without
+    from tinyjax.evaluate.difficulty import story_losses
     from tinyjax.sample.engine import load_model
 
     backend.start()
@@ -90,6 +89,9 @@ def _measure(difficulty: str) -> Measure | None:
 
 def _vocabularies(prepared: Prepared) -> str:
     """Returns the table of --report_vocab."""
+    from tinyjax.config import ModelConfig
+    from tinyjax.data import vocabulary  # imports JAX
+
     sizes = [int(item) for item in _REPORT_VOCAB.value if item.isdecimal()]
     paths = [item for item in _REPORT_VOCAB.value if not item.isdecimal()]
     texts = (record.text for record in prepared.stories("train"))

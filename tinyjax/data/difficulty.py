@@ -93,15 +93,21 @@ def named_measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-def band_edges(values: np.ndarray, bands: int) -> np.ndarray:
-    """Returns the bands - 1 difficulties, float64, that part `values` into bands of about equal size.
+def band_edges(values: np.ndarray, sizes: np.ndarray, bands: int) -> np.ndarray:
+    """Returns the bands - 1 difficulties, float64, that part texts into bands of about equal size in all.
 
     Each is one of the values, and the highest of its band: where many are equal, they stay together, and
     bands differ in size or are empty.
+
+    Args:
+      values: difficulty of each text.
+      sizes: bytes of each text, for it is of text that a curriculum takes equal parts.
+      bands: number of bands.
     """
-    ordered = np.sort(values).astype(float)
-    ends = [len(ordered) * band // bands for band in range(1, bands)]
-    return ordered[np.maximum(np.array(ends, int) - 1, 0)]
+    order = np.argsort(values, kind="stable")
+    so_far = np.cumsum(sizes[order])
+    ends = np.searchsorted(so_far * bands, so_far[-1] * np.arange(1, bands))
+    return values[order][ends].astype(float)
 
 
 def band_of(values: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from tinyjax import textio
 from tinyjax.data import manifests
 from tinyjax.data.manifests import PREPARED, STORIES, TOKENIZER, Progress
 from tinyjax.data.options import Options
-from tinyjax.errors import UserError
+from tinyjax.errors import UserError, nearest
 from tinyjax.stories import sources
 from tinyjax.stories.packaging import Reading
 from tinyjax.stories.releases import RELEASES
@@ -35,6 +35,10 @@ def _describe(source: str, encoding: str, progress: Progress) -> dict[str, Any]:
     if source.startswith(sources.WORLD):
         count, seed = sources.parse_world(source)
         return {"path": source, "layout": f"{count:,} embedded stories (seed {seed})"}
+    if source.startswith("tinystories-") and not epath.Path(source).exists():
+        raise UserError(
+            f"'{source}' is no release{nearest(source, RELEASES)}; there are {', '.join(RELEASES)}"
+        )
     found = textio.find(source, encoding=encoding)
     files = []
     for i, file in enumerate(found.files):

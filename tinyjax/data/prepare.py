@@ -105,7 +105,11 @@ def _make_stories(job: _Job, origin: origins.Origin, reading: Reading) -> str:
     total = sources.parse_world(source)[0] if source.startswith(sources.WORLD) else 0
     with publish.publish(folder) as partial:
         version_dir, metadata = builder.build(
-            config, partial, lambda done: job.progress("reading stories", done, total), job.options.beam
+            config,
+            partial,
+            lambda done: job.progress("reading stories", done, total),
+            map_jobs=job.map,
+            beam=job.options.beam,
         )
         digests = "".join(split["sha256"] for split in metadata["splits"].values())
         manifest = {

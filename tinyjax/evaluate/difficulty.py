@@ -20,9 +20,17 @@ _BATCH_TOKENS = 4096
 class Model(Protocol):
     """What the loss needs of a model; what `tinyjax.sample.engine.load_model` reads has it."""
 
-    config: ModelConfig
-    params: dict
-    tokenizer: Tokenizer
+    @property
+    def config(self) -> ModelConfig:
+        """The architecture."""
+
+    @property
+    def params(self) -> dict:
+        """The parameters."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts texts into its tokens."""
 
 
 def story_losses(model: Model, texts: Sequence[str]) -> np.ndarray:
@@ -52,7 +60,9 @@ def _piece_nats(model: Model, pieces: Sequence[np.ndarray]) -> np.ndarray:
     return nats
 
 
-def _batches(pieces: Sequence[np.ndarray], context_length: int) -> Iterator[tuple[np.ndarray, Batch]]:
+def _batches(
+    pieces: Sequence[np.ndarray], context_length: int
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Yields batches of pieces of about equal length, with the indices of their pieces."""
     lengths = np.array([len(piece) - 1 for piece in pieces], int)
     shortest, length = 0, min(_SHORTEST, context_length)
@@ -65,7 +75,7 @@ def _batches(pieces: Sequence[np.ndarray], context_length: int) -> Iterator[tupl
         shortest, length = length, min(2 * length, context_length)
 
 
-def _batch(pieces: Sequence[np.ndarray], rows: int, length: int) -> Batch:
+def _batch(pieces: Sequence[np.ndarray], rows: int, length: int) -> dict[str, np.ndarray]:
     """Returns a batch with one piece a row; the rows beyond them are padding."""
     batch = {
         name: np.zeros((rows, length), np.int32) for name in ("inputs", "targets", "segments", "weights")

@@ -24,7 +24,7 @@ from tinyjax.stories import packaging, sources, splitting
 from tinyjax.stories.beam import beam_workers, parse_options
 from tinyjax.stories.packaging import Packaged, Reading
 from tinyjax.stories.splitting import EMPTY, OVERLAP, SPLITS, Rule
-from tinyjax.workers import Mapper, local_workers
+from tinyjax.workers import Mapper
 
 Progress = Callable[[int], None]  # told the number of stories so far
 
@@ -49,6 +49,7 @@ class TinyjaxStories(FileReaderBuilder):
     builder_config_cls = StoriesConfig
     url_infos = None  # nothing is downloaded; TFDS would look for a checksum file beside the code
     progress: Progress = staticmethod(lambda stories: None)
+    map_jobs: Mapper = staticmethod(map)
 
     def _info(self) -> tfds.core.DatasetInfo:
         text = tfds.features.Text()
@@ -75,7 +76,7 @@ class TinyjaxStories(FileReaderBuilder):
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
         config = self.builder_config
         assert isinstance(config, StoriesConfig)
-        with _workers(download_config) as map_jobs:
+        with _beam_or(self.map_jobs, download_config) as map_jobs:
             packaged = _package(config, self.data_path / self.name, map_jobs, self.progress)
         counts = sum((result.counts for result in packaged), collections.Counter())
         splitting.check_not_empty(counts, config.source, config.validation)
@@ -112,9 +113,9 @@ class _Info(tfds.core.DatasetInfo):
         """Asks nobody: TFDS would look for this data set on Google Cloud."""
 
 
-def _workers(download_config: Any) -> contextlib.AbstractContextManager[Mapper]:
+def _beam_or(map_jobs: Mapper, download_config: Any) -> contextlib.AbstractContextManager[Mapper]:
     if download_config is None or download_config.beam_options is None:
-        return local_workers()
+        return contextlib.nullcontext(map_jobs)
     return beam_workers(download_config.beam_options, download_config.beam_runner)
 
 
@@ -147,17 +148,19 @@ def build(
     config: StoriesConfig,
     data_dir: epath.PathLike,
     progress: Progress,
+    *,
+    map_jobs: Mapper = map,
     beam: str = "",
 ) -> tuple[epath.Path, dict[str, Any]]:
-    """Builds the data set under `data_dir`.
+    """Builds the data set under `data_dir`, its jobs done by `map_jobs` or by Beam.
 
     Returns the folder of its version, and the counts, bytes and digests of its splits. UserError
-    for a source that can't be read or holds fewer than two different stories. With `beam`, options of
-    Apache Beam as `parse_options` reads them, Beam does the work.
+    for a source that can't be read or holds fewer than two different stories. `beam` are options
+    of Apache Beam as `parse_options` reads them.
     """
     with _quiet():
         builder = TinyjaxStories(config=config, data_dir=data_dir)
-        builder.progress = progress
+        builder.progress, builder.map_jobs = progress, map_jobs
         beam_options = parse_options(beam) if beam else None
         download = tfds.download.DownloadConfig(beam_options=beam_options)
         builder.download_and_prepare(  # ty: ignore[missing-argument]

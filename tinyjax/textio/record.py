@@ -77,5 +77,4 @@ _EXTRAS: dict[str, Any] = {
     "source": str,
     "facts": _facts,
     "sentence": _stripped,
-    "given": _names,
 }
