@@ -10,6 +10,7 @@ import pytest
 from etils import epath
 
 from tests.conftest import make_stories
+from tinyjax import recordio
 from tinyjax.data import publish
 from tinyjax.data.manifests import PREPARED, load_prepared
 from tinyjax.data.options import Options
@@ -218,6 +219,24 @@ def test_where_folders_cannot_be_renamed(prepared, stories_file, tmp_path, monke
     assert remote.manifest == prepared.manifest
     assert tmp_path / "tinyjax" in pathlib.Path(remote.windows("train").folder).parents
     np.testing.assert_equal(remote.windows("train")[5], prepared.windows("train")[5])
+    assert contents(tmp_path / "bucket") == contents(pathlib.Path(prepared.path))
+
+
+def test_beam_writes_where_other_machines_can(prepared, stories_file, tmp_path, monkeypatch):
+    """As on gs://: nothing that workers write is passed on by the machine that started them."""
+    for module in (publish, recordio):
+        monkeypatch.setattr(module, "is_local", lambda path: "bucket" not in str(path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    half_done = tmp_path / "bucket" / "stories" / "tinyjax_stories"
+    half_done.mkdir(parents=True)
+    (half_done / "x").write_text("of a run that was killed")
+    with pytest.raises(UserError, match="holds 'stories', which prepare did not make"):
+        prepare(str(stories_file), tmp_path / "bucket")
+    (half_done.parent / ".unfinished").write_text("as that run had begun with")
+    remote = prepare(
+        str(stories_file), tmp_path / "bucket", Options(context_length=128, beam="runner=DirectRunner")
+    )
+    assert remote.manifest == prepared.manifest
     assert contents(tmp_path / "bucket") == contents(pathlib.Path(prepared.path))
 
 

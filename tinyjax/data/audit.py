@@ -30,7 +30,7 @@ from tinyjax.tokenizer import Tokenizer
 SAMPLE = 100_000  # stories of a split that are measured
 _EXAMPLES = 5  # of each problem
 _TOP = 20  # openings, words, characters, ... that are listed
-_MAX_DISTINCT = 1_000_000  # openings, sources, ... that are counted
+_MAX_DISTINCT = 200_000  # openings, sources, ... that are counted
 _EXCERPT = 90  # characters of a story that are quoted
 _BLOCKS, _RUN_SHOWN = 6, 12  # of two texts side by side: runs of equal or of differing words, words of each
 _BINS = 30  # of a histogram, about
@@ -52,7 +52,7 @@ _WHAT = {
     "short": "very short stories",
     "truncated": "stories that end within a sentence",
     "duplicates": "copies of an earlier story of the split",
-    "near_duplicates": f"stories that are an earlier one to {THRESHOLD * 100:.0f} %, by runs of five words",
+    "near_duplicates": f"near copies of an earlier story, sharing {THRESHOLD * 100:.0f} % of five-word runs",
 }
 
 
@@ -203,10 +203,9 @@ def _example(name: str, before: str, after: str | None) -> dict[str, str]:
         start = len(before) - _EXCERPT
     else:
         start = _first_difference(before, after) - _EXCERPT // 3
-    show = _visible if name in ("whitespace", "control") else _lines
     return {
-        "before": show(_excerpt(before, start)),
-        "after": "" if after is None else show(_excerpt(after, start)),
+        "before": _visible(_excerpt(before, start)),
+        "after": "" if after is None else _visible(_excerpt(after, start)),
     }
 
 
@@ -221,14 +220,9 @@ def _excerpt(text: str, start: int) -> str:
     return "…" * (start > 0) + text[start:end] + "…" * (end < len(text))
 
 
-def _lines(text: str) -> str:
-    return text.replace("\n", "↵")
-
-
 def _visible(text: str) -> str:
-    """Shows ends of lines as ↵, stray blanks as · and what has no shape as its code."""
-    shown = _STRAY.sub(lambda blanks: "·" * len(blanks[0]), _lines(text))
-    return "".join(c if c.isprintable() else f"⟨{ord(c):04X}⟩" for c in shown)
+    """Shows ends of lines as ↵ and stray blanks as ·."""
+    return _STRAY.sub(lambda blanks: "·" * len(blanks[0]), text.replace("\n", "↵"))
 
 
 # Measuring a sample.
@@ -333,7 +327,7 @@ def _vocabulary(measured: _Measured, tokenizer: Tokenizer) -> dict[str, Any]:
 def _pieces(word: str, tokenizer: Tokenizer) -> list[str]:
     """Returns the pieces of a word within a sentence."""
     ids = tokenizer.encode(word if tokenizer.prefix_bytes else f" {word}")
-    pieces = [tokenizer.piece_bytes[i].decode("utf-8", "replace") for i in ids]
+    pieces = [tokenizer.piece_bytes[i].decode("utf-8", "backslashreplace") for i in ids]
     return [piece.lstrip(" ") or "␣" for piece in pieces]
 
 
@@ -403,7 +397,7 @@ def _exact(splits: dict[str, _Split]) -> dict[str, Any]:
     return {
         "copies": {name: len(part) - len(np.unique(part)) for name, part in digests.items()},
         "largest": int(counts.max()),
-        "example": _lines(_excerpt(next(found, ""), 0)) if counts.max() > 1 else "",
+        "example": _visible(_excerpt(next(found, ""), 0)) if counts.max() > 1 else "",
         "overlap": int(np.isin(held_out, distinct).sum()),
     }
 
@@ -539,6 +533,14 @@ def number(value: float) -> str:
     return f"{value:,.{0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2}f}"
 
 
+def _printable(value: Any) -> Any:
+    """Shows control and format characters of what goes into the page as their code."""
+    if not isinstance(value, str) or value.replace("\n", "").isprintable():
+        return value
+    shown = (c if c == "\n" or unicodedata.category(c)[0] != "C" else f"⟨{ord(c):04X}⟩" for c in value)
+    return type(value)("".join(shown))  # markup stays markup
+
+
 def render(card: dict[str, Any]) -> str:
     """Returns the card as one HTML page that needs nothing else; UserError without jinja2."""
     try:
@@ -551,6 +553,7 @@ def render(card: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
     )
     environment.filters |= {"percent": percent, "number": number}
     return environment.get_template("card.html.jinja").render(card)

@@ -6,7 +6,7 @@ from typing import Any
 from etils import epath
 
 from tinyjax import textio
-from tinyjax.data import manifests
+from tinyjax.data import manifests, publish
 from tinyjax.data.manifests import PREPARED, STORIES, TOKENIZER, Progress
 from tinyjax.data.options import Options
 from tinyjax.errors import UserError, nearest
@@ -64,7 +64,7 @@ def check_folder(path: epath.Path, origin: Origin) -> None:
         _check_origin(path, manifests.read(found[0]), origin)
         return
     for name in ("stories", TOKENIZER, "windows"):
-        if (path / name).exists():
+        if (path / name).exists() and not publish.is_unfinished(path / name):
             raise UserError(
                 f"'{path}' holds '{name}', which prepare did not make; name another folder with --data_dir"
             )

@@ -103,7 +103,7 @@ def _make_stories(job: _Job, origin: origins.Origin, reading: Reading) -> str:
         return "stories"
     config = _stories_config(job, reading)
     total = sources.parse_world(source)[0] if source.startswith(sources.WORLD) else 0
-    with publish.publish(folder) as partial:
+    with publish.publish(folder, from_afar=bool(job.options.beam)) as partial:
         version_dir, metadata = builder.build(
             config,
             partial,

@@ -15,14 +15,20 @@ from tinyjax.recordio import is_local
 # The last file to be copied where a folder can't be renamed: a folder without it is not there.
 MARK = "manifest.json"
 _PARTIAL = ".partial-"
+_UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
-def publish(folder: epath.Path) -> Generator[epath.Path]:
+def publish(folder: epath.Path, *, from_afar: bool = False) -> Generator[epath.Path]:
     """Yields an empty local folder that becomes `folder` when the block ends without an error.
 
-    A block that fails leaves nothing. The block writes `MARK` into it.
+    A block that fails leaves nothing. The block writes `MARK` into it, last. With `from_afar` other
+    machines write too, so that a folder elsewhere is `folder` itself.
     """
+    if from_afar and not is_local(folder):
+        with _in_place(folder):
+            yield folder
+        return
     parent = folder.parent if is_local(folder) else epath.Path(tempfile.gettempdir())
     partial = parent / f"{_PARTIAL}{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
@@ -31,9 +37,25 @@ def publish(folder: epath.Path) -> Generator[epath.Path]:
         if is_local(folder):
             partial.rename(folder)
         else:
-            copy_folder(partial, folder)
+            with _in_place(folder):
+                copy_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_place(folder: epath.Path) -> Generator[None]:
+    """Marks a folder that can't be renamed as unfinished while the block fills it."""
+    folder.rmtree(missing_ok=True)
+    folder.mkdir(parents=True)
+    (folder / _UNFINISHED).write_text("prepare is at work here, or was killed")
+    yield
+    (folder / _UNFINISHED).unlink()
+
+
+def is_unfinished(folder: epath.Path) -> bool:
+    """Returns whether prepare began to fill this folder and did not finish."""
+    return (folder / _UNFINISHED).exists()
 
 
 def copy_folder(source: epath.Path, target: epath.Path) -> None:
@@ -46,7 +68,7 @@ def copy_folder(source: epath.Path, target: epath.Path) -> None:
 
 def is_published(folder: epath.Path) -> bool:
     """Returns whether `folder` was published whole."""
-    return (folder / MARK).exists()
+    return (folder / MARK).exists() and not is_unfinished(folder)
 
 
 def remove_partial(parent: epath.Path) -> None:

@@ -14,7 +14,7 @@ from tinyjax.errors import UserError
 
 THRESHOLD = 0.7  # Jaccard similarity from which stories count as near duplicates
 _RUN = 5  # words
-# 20 bands of 5 hashes: a pair of similarity 0.7 meets in one of them with probability 0.975, of 0.8 with 0.9996.
+# 20 bands of 5 hashes: a pair of similarity 0.7 meets in one with probability 0.975, of 0.8 with 0.9996.
 _BANDS, _ROWS = 20, 5
 _ESTIMATE = 0.5  # below it, the share of equal hashes is too far from THRESHOLD (4 standard errors) to verify
 

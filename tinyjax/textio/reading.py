@@ -134,7 +134,7 @@ def _json_items(path: epath.Path, texts: Iterator[str]) -> Iterator[Any]:
 
 
 def _from_instruct(piece: str) -> Record:
-    """Returns the record of a published example; its text is empty where no story can be told from the rest."""
+    """Returns the record of a published example; the text is empty where no story can be told from it."""
     try:
         fields, story = instruct.parse(piece)
     except UserError:

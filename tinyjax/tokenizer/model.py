@@ -23,7 +23,7 @@ class Tokenizer:
     model: bytes  # a serialized SentencePiece model, or the JSON of a byte-level BPE
 
     def __reduce__(self):
-        return Tokenizer, (self.model,)
+        return _unpickled, (self.model,)
 
     @functools.cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -108,6 +108,12 @@ class Tokenizer:
     def save(self, path: epath.PathLike) -> None:
         """Writes the model to a file that `load_tokenizer` reads."""
         epath.Path(path).write_bytes(self.model)
+
+
+@functools.lru_cache(maxsize=4)
+def _unpickled(model: bytes) -> Tokenizer:
+    """Returns the same tokenizer for the same bytes, so that a worker keeps what it has learned of words."""
+    return Tokenizer(model)
 
 
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:

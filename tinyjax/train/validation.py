@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinyjax.data.loader import evaluation_batches
-from tinyjax.evaluate.loss import Evaluation, compile_scores, sums_of_stories, summarise
+from tinyjax.evaluate.loss import Evaluation, compile_scores, summarise, sums_of_stories
 from tinyjax.parallel.sharding import local_rows
 from tinyjax.train.plan import source_metrics
 from tinyjax.train.report import Report
