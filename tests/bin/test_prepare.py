@@ -201,6 +201,17 @@ def test_instructions_bands_and_an_audit(run_binary, shared_data, tmp_path):
     assert (tmp_path / "data" / "audit.html").read_text().startswith("<!")
 
 
+def test_a_reader_that_goes_away_is_no_bug():
+    """As with `| head -1`."""
+    command = [sys.executable, "-u", "-m", "tinyjax.bin.prepare", "--list_rules"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert process.returncode == 141
+    assert process.stderr == ""
+
+
 def test_rules_are_listed(run_binary):
     result = run_binary("prepare", "--list_rules")
     assert result.returncode == 0

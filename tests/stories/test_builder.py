@@ -184,6 +184,10 @@ class TestManyJobs:
         with pytest.raises(UserError, match="line 201 is not valid JSON"):
             builder.build(config, tmp_path / "tfds", lambda stories: None, beam="runner=DirectRunner")
 
+    def test_options_that_beam_does_not_take(self, tmp_path, small_jobs):
+        with pytest.raises(UserError, match=r"can't work with these options: .*DirectRunner.*; mend --beam"):
+            build(tmp_path, [Record(text) for text in make_stories(20)], beam="runner=Nobody")
+
     def test_duplicates_go_wherever_they_are(self, tmp_path, small_jobs):
         texts = make_stories(300)
         records = [Record(text) for text in [*texts, "", *texts[:50], *texts[:50]]]

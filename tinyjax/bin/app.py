@@ -16,6 +16,7 @@ from tinyjax.errors import Stopped, UserError
 USER_ERROR = 2
 PREEMPTED = 42  # told to stop by SIGTERM: everything is saved, start the same command again
 INTERRUPTED = 130  # Ctrl-C
+READER_GONE = 141  # whoever read the output went away, as `head` does
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
@@ -24,6 +25,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         app.run(lambda argv: main(_no_extra(argv)), flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        os._exit(READER_GONE)
     except OSError as error:
         message = _explain(error)
         if message is None:

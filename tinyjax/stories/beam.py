@@ -31,12 +31,12 @@ def beam_workers(options: Any, runner: Any = None) -> Generator[Mapper]:
         def map_jobs(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
             results = folder / uuid.uuid4().hex[:8]
             results.mkdir(parents=True)
-            with beam.Pipeline(runner=runner, options=options) as pipeline:
+            with _pipeline(beam, runner, options) as pipeline:
                 numbered = pipeline | beam.Create(list(enumerate(jobs))) | beam.Reshuffle()
                 numbered | beam.Map(functools.partial(_do, function, str(results)))
             for number in range(len(jobs)):
                 outcome = pickle.loads((results / str(number)).read_bytes())
-                if isinstance(outcome, UserError):
+                if isinstance(outcome, Exception):
                     raise outcome
                 yield outcome
 
@@ -46,12 +46,19 @@ def beam_workers(options: Any, runner: Any = None) -> Generator[Mapper]:
             folder.rmtree(missing_ok=True)
 
 
+def _pipeline(beam: Any, runner: Any, options: Any) -> Any:
+    try:
+        return beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:
+        raise UserError(f"Apache Beam can't work with these options: {error}; mend --beam") from None
+
+
 def _do(function: Callable[[Any], Any], results: str, numbered: tuple[int, Any]) -> None:
-    """Writes what the function makes of a job; a user's error too, which trying again won't mend."""
+    """Writes what the function makes of a job; errors a user can mend too, for trying again won't."""
     number, job = numbered
     try:
         outcome = function(job)
-    except UserError as error:
+    except (UserError, OSError) as error:
         outcome = error
     (epath.Path(results) / str(number)).write_bytes(pickle.dumps(outcome))
 

@@ -6,7 +6,6 @@ in memory, shuffle, and need TensorFlow for more.) The result opens with
 `tfds.builder_from_directory(...)` and `as_data_source()` like any other.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -22,7 +21,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from tinyjax.stories import packaging, sources, splitting
 from tinyjax.stories.beam import beam_workers, parse_options
-from tinyjax.stories.packaging import Packaged, Reading
+from tinyjax.stories.packaging import Packaged, Reading, Tally
 from tinyjax.stories.splitting import EMPTY, OVERLAP, SPLITS, Rule
 from tinyjax.workers import Mapper
 
@@ -78,7 +77,8 @@ class TinyjaxStories(FileReaderBuilder):
         assert isinstance(config, StoriesConfig)
         with _beam_or(self.map_jobs, download_config) as map_jobs:
             packaged = _package(config, self.data_path / self.name, map_jobs, self.progress)
-        counts = sum((result.counts for result in packaged), collections.Counter())
+        tally = sum((result.tally for result in packaged), Tally())
+        counts = tally.counts
         splitting.check_not_empty(counts, config.source, config.validation)
         merged = {name: packaging.merge(result.splits[name] for result in packaged) for name in SPLITS}
         infos = [self._named(name, split) for name, split in merged.items()]
@@ -91,7 +91,7 @@ class TinyjaxStories(FileReaderBuilder):
             },
             dropped={EMPTY: 0, OVERLAP: 0}
             | {reason: number for reason, number in sorted(counts.items()) if reason not in SPLITS},
-            mended=dict(sorted(sum((result.mended for result in packaged), collections.Counter()).items())),
+            mended=dict(sorted(tally.mended.items())),
         )
 
     def _named(self, name: str, split: packaging.Split) -> tfds.core.SplitInfo:
@@ -131,7 +131,7 @@ def _package(
         numbered = list(zip(range(len(done), len(done) + len(jobs)), jobs, marks, strict=True))
         for result in map_jobs(functools.partial(package, rule=rule), numbered):
             done.append(result)
-            progress(sum(sum(r.counts.values()) for r in done))
+            progress(sum(result.tally.counts.total() for result in done))
 
     progress(0)
     jobs = sources.jobs(config.source, reading.encoding)

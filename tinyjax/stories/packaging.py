@@ -60,21 +60,28 @@ class Split:
 
 
 @dataclasses.dataclass
+class Tally:
+    """What became of stories."""
+
+    counts: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """By destination, or by why they are left out."""
+    mended: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """By the cleaning rules that changed them."""
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.counts + other.counts, self.mended + other.mended)
+
+
+@dataclasses.dataclass
 class Packaged:
     """What came of a job."""
 
     splits: dict[str, Split]
-    counts: collections.Counter[str]  # stories by destination, or by why they are left out
-    mended: collections.Counter[str]  # stories that a cleaning rule changed
+    tally: Tally
     held_out: frozenset[bytes]  # digests of the validation stories, where the job is of such
 
 
-def read_clean(
-    job: Job,
-    reading: Reading,
-    counts: collections.Counter[str] | None = None,
-    mended: collections.Counter[str] | None = None,
-) -> Iterator[Record]:
+def read_clean(job: Job, reading: Reading, tally: Tally) -> Iterator[Record]:
     """Streams a job's stories as the rules leave them; counts those that a rule drops or mends."""
     for record in sources.read(job, reading.encoding, reading.text_key):
         if not reading.rules or not record.text:
@@ -82,11 +89,9 @@ def read_clean(
             continue
         text, fired = clean(record.text, reading.rules)
         if text is None:
-            if counts is not None:
-                counts[fired[-1]] += 1
+            tally.counts[fired[-1]] += 1
             continue
-        if mended is not None:
-            mended.update(fired)
+        tally.mended.update(fired)
         yield record if text == record.text else dataclasses.replace(record, text=text)
 
 
@@ -107,18 +112,16 @@ def package(
     """
     number, job, marks = numbered
     writers = {name: _Writer(f"{prefix}-{name}.part-{number:05d}") for name in SPLITS}
-    counts: collections.Counter[str] = collections.Counter()
-    mended: collections.Counter[str] = collections.Counter()
-    held_out = set()
-    stories = _kept(read_clean(job, reading, counts, mended), marks, counts)
+    tally, held_out = Tally(), set()
+    stories = _kept(read_clean(job, reading, tally), marks, tally)
     for destination, record, digest in _validation(stories) if rule is None else route(stories, rule):
-        counts[destination] += 1
+        tally.counts[destination] += 1
         if destination in writers:
             writers[destination].add(record, digest)
         if rule is None:
             held_out.add(digest)
     splits = {name: writer.finish() for name, writer in writers.items()}
-    return Packaged(splits, counts, mended, frozenset(held_out))
+    return Packaged(splits, tally, frozenset(held_out))
 
 
 def _validation(stories: Iterable[Record]) -> Iterator[tuple[str, Record, bytes]]:
@@ -126,14 +129,14 @@ def _validation(stories: Iterable[Record]) -> Iterator[tuple[str, Record, bytes]
         yield (VALIDATION if record.text else EMPTY), record, text_digest(record.text)
 
 
-def _kept(stories: Iterator[Record], marks: np.ndarray, counts: collections.Counter[str]) -> Iterator[Record]:
+def _kept(stories: Iterator[Record], marks: np.ndarray, tally: Tally) -> Iterator[Record]:
     """Yields the stories that aren't marked, and counts the others."""
     if not len(marks):
         yield from stories
         return
     for mark, record in zip(marks, stories, strict=True):
         if mark:
-            counts[_MARKS[mark]] += 1
+            tally.counts[_MARKS[mark]] += 1
         else:
             yield record
 
@@ -191,7 +194,7 @@ def mark_repeated(jobs: Sequence[Job], reading: Reading, map_jobs: Mapper) -> li
 
 def story_digests(job: Job, *, reading: Reading) -> np.ndarray:
     """Returns 64 bits of the digest of each story of a job, uint64[stories]; 0 where it is empty."""
-    digests = [text_digest(r.text)[:8] if r.text else bytes(8) for r in read_clean(job, reading)]
+    digests = [text_digest(r.text)[:8] if r.text else bytes(8) for r in read_clean(job, reading, Tally())]
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
@@ -212,7 +215,7 @@ def _mark_near(marks: np.ndarray, jobs: Sequence[Job], reading: Reading, map_job
 
 
 def _texts(job: Job, *, reading: Reading) -> list[str]:
-    return [record.text for record in read_clean(job, reading)]
+    return [record.text for record in read_clean(job, reading, Tally())]
 
 
 # Shards get their names when their number is known.
