@@ -556,4 +556,4 @@ def render(card: dict[str, Any]) -> str:
         finalize=_printable,
     )
     environment.filters |= {"percent": percent, "number": number}
-    return environment.get_template("card.html.jinja").render(card)
+    return environment.get_template("card.html.jinja").render(card).lstrip()  # blanks between macros
