@@ -1,10 +1,11 @@
-"""The same function on many jobs: on all cores of this machine, or wherever a `Mapper` takes it.
+"""The same function on many jobs: on all cores of this machine, or wherever a `Mapper` takes it; and locks.
 
 Results come in the order of the jobs, and don't depend on who did them.
 """
 
 import concurrent.futures
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,24 @@ _FEW = 3  # jobs done before other processes have started
 def num_cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: str | os.PathLike[str], waiting: Callable[[], None]) -> Generator[None]:
+    """Keeps other processes of this machine out of a local folder; the lock ends with the process.
+
+    Where another is at work there, `waiting` is called once, and its end is waited for.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

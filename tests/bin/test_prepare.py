@@ -201,6 +201,17 @@ def test_instructions_bands_and_an_audit(run_binary, shared_data, tmp_path):
     assert (tmp_path / "data" / "audit.html").read_text().startswith("<!")
 
 
+def test_two_at_once_into_one_folder(large_file, stories_file, run_binary, undisturbed, tmp_path):
+    """The second waits for the first, then finds what it made, or that it is of another source."""
+    arguments = (f"--source={large_file}", f"--data_dir={tmp_path / 'data'}")
+    first = start_and_wait_for("reading", *arguments)
+    second = start_and_wait_for("waiting for another process", *arguments)
+    other = run_binary("prepare", f"--source={stories_file}", f"--data_dir={tmp_path / 'data'}")
+    assert (first.wait(60), second.wait(60)) == (0, 0)
+    check_fails(other, "holds stories prepared from")
+    assert load_prepared(tmp_path / "data").manifest == undisturbed.manifest
+
+
 def test_a_reader_that_goes_away_is_no_bug():
     """As with `| head -1`."""
     command = [sys.executable, "-u", "-m", "tinyjax.bin.prepare", "--list_rules"]

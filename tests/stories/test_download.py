@@ -138,7 +138,7 @@ class TestFetching:
         assert {(f"fetching {TRAIN}", size, size), (f"checking {TRAIN}", size, size)} <= set(told)
         assert all(0 < done <= total for _, done, total in told)
         records = [f".{TRAIN}.json", f".{VALID}.json"]
-        assert sorted(path.name for path in tmp_path.iterdir()) == [*records, ".lock", TRAIN, VALID]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [*records, TRAIN, VALID]
 
     def test_what_is_there_is_neither_fetched_nor_read_again(self, server, tmp_path, request):
         small = release(TRAIN, VALID, url=server.url)

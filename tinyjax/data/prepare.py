@@ -5,6 +5,7 @@ that was killed is run again and takes up what is there. A folder holds one sour
 ever overwritten by another.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -26,6 +27,7 @@ from tinyjax.data.manifests import FORMAT, PREPARED, STORIES, TOKENIZER, Prepare
 from tinyjax.data.options import Options
 from tinyjax.data.windows import Instructions, Packed, Recipe, ShardJob
 from tinyjax.errors import UserError
+from tinyjax.recordio import is_local
 from tinyjax.stories import builder, clean, download, examples, sources
 from tinyjax.stories.packaging import Reading
 from tinyjax.stories.releases import RELEASES
@@ -38,7 +40,7 @@ from tinyjax.tokenizer import (
     losses,
     train_tokenizer,
 )
-from tinyjax.workers import Mapper, local_workers
+from tinyjax.workers import Mapper, local_workers, one_at_a_time
 
 _TOKENIZER_BYTES = 1 << 25  # text that a tokenizer is trained on; more makes no better pieces
 _CHECKED_STORIES = 1000  # stories that are looked at for whether the tokenizer gives them back
@@ -82,16 +84,25 @@ def prepare(
     reading = Reading(options.encoding, options.text_key, clean.parse_rules(options.clean))
     origin = origins.describe(source, options, reading, progress)
     origins.check_folder(path, origin)
-    publish.remove_partial(path)
-    publish.remove_partial(path / "windows")
-    with local_workers() as map_jobs:
+    with _alone(path, progress), local_workers() as map_jobs:
+        origins.check_folder(path, origin)  # again: another process may have filled it
+        publish.remove_partial(path)
+        publish.remove_partial(path / "windows")
         job = _Job(path, source, options, map_jobs, progress)
         reused = [_make_stories(job, origin, reading)]
         asked = _asked_tokenizer(job)
         reused.append(_make_tokenizer(job, asked))
         reused.append(_make_windows(job, measure))
-    _commit(job, asked)
+        _commit(job, asked)
     return dataclasses.replace(load_prepared(path), reused=tuple(filter(None, reused)))
+
+
+def _alone(path: epath.Path, progress: Progress) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes of this machine out of a local folder."""
+    if not is_local(path):
+        return contextlib.nullcontext()
+    path.mkdir(parents=True, exist_ok=True)
+    return one_at_a_time(path, lambda: progress(f"waiting for another process that prepares '{path}'", 0, 0))
 
 
 # The stages. Each returns its name when what it makes is there already, else nothing.

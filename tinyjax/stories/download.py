@@ -13,7 +13,6 @@ The JSON files of an archive NAME.tar.gz lie in the folder NAME, which appears w
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import gzip
 import hashlib
 import http.client
@@ -35,6 +34,7 @@ from etils import epath
 from tinyjax.errors import UserError
 from tinyjax.recordio import is_local
 from tinyjax.stories.releases import File, Release
+from tinyjax.workers import one_at_a_time
 
 # Told (stage, bytes done, the number there will be or 0 when that isn't known).
 Progress = Callable[[str, int, int], None]
@@ -107,7 +107,8 @@ def fetch(
     }
     _check_options(folder, source, mirror)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, progress):
+    waiting = f"waiting for another process that fetches to '{folder}'"
+    with one_at_a_time(folder, lambda: progress(waiting, 0, 0)):
         _check_given(release, list(jobs.values()))
         return {split: _have(job) for split, job in jobs.items()}
 
@@ -134,18 +135,6 @@ def _check_given(release: Release, jobs: list[_Job]) -> None:
             f"{release.name}; put the published files there under these names, or leave --source_dir out to "
             "have them fetched"
         )
-
-
-@contextlib.contextmanager
-def _locked(folder: epath.Path, progress: Progress) -> Generator[None]:
-    """Keeps other processes from fetching to the folder; the lock ends with the process."""
-    with open(folder / ".lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"waiting for another process that fetches to '{folder}'", 0, 0)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _have(job: _Job) -> epath.Path:
