@@ -24,7 +24,7 @@ def changed(group: str, field: str, value: Any) -> dict[str, Any]:
     [
         ({"model": {"d_modle": 3}}, "'config.model.d_modle' (did you mean 'd_model'?)"),
         ({"modle": {}}, "'config.modle' (did you mean 'model'?)"),
-        ({"train": {"qwertz": 1}}, "unknown config key 'config.train.qwertz'; 'config.train' has: check"),
+        ({"train": {"qwertz": 1}}, "unknown config key 'config.train.qwertz'; 'config.train' has: accum"),
     ],
 )
 def test_unknown_key_names_the_nearest(values: dict, said: str):

@@ -15,7 +15,9 @@ def initialised(config) -> dict:
     return jax.jit(Decoder(config).init)(jax.random.key(0), tokens)["params"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"qk_norm": True, "tie_embeddings": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"qk_norm": True, "tie_embeddings": False}, {"family": "gpt_neo", "window": 8}]
+)
 def test_what_is_declared_is_what_is_initialised(changes: dict):
     config = tiny_model(**changes)
     params, declared = initialised(config), declare(config)
@@ -24,13 +26,19 @@ def test_what_is_declared_is_what_is_initialised(changes: dict):
     for path, parameter in jax.tree.leaves_with_path(declared, is_leaf=is_parameter):
         assert len(parameter.axes) == len(parameter.shape)
         value = np.asarray(_at(params, path))
-        if parameter.role == "norm":
-            np.testing.assert_array_equal(value, 1.0)
+        if parameter.role in ("norm", "bias"):
+            np.testing.assert_array_equal(value, float(parameter.role == "norm"))
         else:
             assert value.std() == pytest.approx(parameter.stddev, rel=0.1), path
             assert abs(value.mean()) < 0.1 * parameter.stddev
     assert ("head" in params) == (not config.tie_embeddings)
     assert ("query_norm" in params["layers"]) == config.qk_norm
+
+
+def test_gpt_neo_starts_as_the_released_models_did():
+    """Everything that is drawn has a standard deviation of 0.02, whatever its size."""
+    declared = jax.tree.leaves(declare(tiny_model(family="gpt_neo")), is_leaf=is_parameter)
+    assert {p.stddev for p in declared if p.role in ("matrix", "embedding")} == {0.02}
 
 
 def test_layers_start_different():

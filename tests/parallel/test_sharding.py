@@ -1,4 +1,7 @@
-"""The same function on every mesh: same losses, parameters sharded as declared, bad sizes refused."""
+"""The same function on every mesh: same losses, parameters sharded as declared, bad sizes refused.
+
+Two slices are made of eight devices of one by `config.mesh.slices=2`.
+"""
 
 import dataclasses
 import math
@@ -6,6 +9,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from jax.experimental import mesh_utils
 
 from tests.tiny import VOCAB_SIZE, packed_rows, tiny_config
 from tinyjax.config import Config, MeshConfig
@@ -20,14 +24,19 @@ MESHES = {
     "fsdp 8": MeshConfig(replica=1, fsdp=8),
     "replica 2, fsdp 2, tensor 2": MeshConfig(replica=2, fsdp=2, tensor=2),
     "fsdp 2, sequence 2, tensor 2": MeshConfig(replica=1, fsdp=2, sequence=2, tensor=2),
+    "sequence 8": MeshConfig(replica=1, sequence=8),
+    "replica 2, sequence 4": MeshConfig(replica=2, sequence=4),
+    "two slices": MeshConfig(replica=2, fsdp=2, tensor=2, slices=2),
+    "two slices by fsdp": MeshConfig(replica=1, fsdp=4, sequence=2, slices=2),
 }
 STEPS = 3
 # The same sums in another order, in float32, through three updates; AdamW divides by small moments.
 TOLERANCE = 2e-4
 
 
-def step_config(optimizer: str) -> Config:
+def step_config(optimizer: str, remat: str = "none") -> Config:
     return tiny_config(
+        model__remat=remat,
         optimizer__name=optimizer,
         optimizer__warmup_steps=1,
         model__vocab_size=VOCAB_SIZE,
@@ -54,18 +63,26 @@ def on_one_device(devices) -> dict[str, list[float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "optimizer"),
+    ("name", "optimizer", "remat"),
     [
-        ("replica 8", "adamw"),
-        ("fsdp 8", "muon"),
-        ("replica 2, fsdp 2, tensor 2", "adamw"),
-        ("replica 2, fsdp 2, tensor 2", "muon"),
-        ("fsdp 2, sequence 2, tensor 2", "adamw"),
+        ("replica 8", "adamw", "none"),
+        ("fsdp 8", "muon", "none"),
+        ("replica 2, fsdp 2, tensor 2", "adamw", "block"),
+        ("replica 2, fsdp 2, tensor 2", "muon", "none"),
+        ("fsdp 2, sequence 2, tensor 2", "adamw", "none"),
+        ("fsdp 2, sequence 2, tensor 2", "muon", "block"),
+        ("sequence 8", "adamw", "none"),
+        ("replica 2, sequence 4", "adamw", "none"),
+        ("two slices", "adamw", "none"),
+        ("two slices by fsdp", "adamw", "block"),
     ],
 )
-def test_every_mesh_gives_the_losses_of_one_device(name: str, optimizer: str, devices, on_one_device):
+def test_every_mesh_gives_the_losses_of_one_device(
+    name: str, optimizer: str, remat: str, devices, on_one_device
+):
+    """On windows of several stories and padding, which reach over the shards of the sequence axis."""
     mesh = make_mesh(MESHES[name], devices)
-    losses, state = run_steps(step_config(optimizer), mesh)
+    losses, state = run_steps(step_config(optimizer, remat), mesh)
     assert losses[2] < losses[0] + 1  # it did not blow up
     np.testing.assert_allclose(losses, on_one_device[optimizer], rtol=TOLERANCE)
     assert_sharded_as_declared(step_config(optimizer), mesh, state)
@@ -116,6 +133,58 @@ def test_a_mesh_of_other_than_the_devices_is_refused(sizes: dict[str, int], devi
     config = dataclasses.replace(MeshConfig(), **sizes)
     with pytest.raises(UserError, match=r"config\.mesh .*there are 8; choose sizes whose product is 8"):
         make_mesh(config, devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Stands for a device of a TPU slice."""
+
+    id: int
+    slice_index: int
+    device_kind: str = "TPU v4 lite"
+    platform: str = "none"
+    process_index: int = 0
+
+
+@pytest.mark.parametrize(
+    ("config", "inner", "outer"),
+    [
+        (MeshConfig(replica=2, fsdp=2, tensor=2), (1, 2, 1, 2), (2, 1, 1, 1)),
+        (MeshConfig(replica=-1, fsdp=2), (2, 2, 1, 1), (2, 1, 1, 1)),
+        (MeshConfig(replica=1, fsdp=4, tensor=2), (1, 2, 1, 2), (1, 2, 1, 1)),
+    ],
+)
+def test_slices_are_told_apart_by_replica_then_fsdp(config: MeshConfig, inner: tuple, outer: tuple):
+    """As JAX lays out a mesh over a fast and a slow network."""
+    told = [Device(i, slice_index=i % 2) for i in range(8)]
+    expected = mesh_utils.create_hybrid_device_mesh(inner, outer, told)
+    np.testing.assert_array_equal(make_mesh(config, told).devices, expected)
+    # Devices that don't say so are cut into runs.
+    plain = [Device(i, slice_index=0) for i in range(8)]
+    cut = make_mesh(dataclasses.replace(config, slices=2), plain).devices
+    expected = mesh_utils.create_hybrid_device_mesh(
+        inner, outer, [dataclasses.replace(device, slice_index=device.id // 4) for device in plain]
+    )
+    assert [device.id for device in cut.flat] == [device.id for device in expected.flat]
+
+
+def test_one_slice_is_the_plain_mesh(devices):
+    config = MeshConfig(replica=2, fsdp=2, tensor=2)
+    assert make_mesh(dataclasses.replace(config, slices=1), devices) == make_mesh(config, devices)
+    assert make_mesh(config, devices).devices.flatten().tolist() == devices
+
+
+def test_tensor_does_not_reach_over_slices(devices):
+    with pytest.raises(UserError, match=r"2 slices, and sequence and tensor .*replica"):
+        make_mesh(MeshConfig(replica=1, tensor=8, slices=2), devices)
+
+
+def test_slices_that_are_not_there_are_refused(devices):
+    with pytest.raises(UserError, match=r"config\.mesh\.slices is 3, but the 8 devices are in 1 slices of 8"):
+        make_mesh(MeshConfig(slices=3), devices)
+    uneven = [Device(i, slice_index=i // 6) for i in range(8)]
+    with pytest.raises(UserError, match="8 devices are in 2 slices of 6, 2"):
+        make_mesh(MeshConfig(), uneven)
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(1, 4), (5, 4), (7, 8), (9, 8), (4, None), (16, None)])

@@ -28,6 +28,9 @@ _FEATURES = flags.DEFINE_list(
 )
 _SENTENCE = flags.DEFINE_string("sentence", "", "A sentence that is to stand in the story.")
 _SUMMARY = flags.DEFINE_string("summary", "", "What is to happen in the story, in a line or two.")
+_EMA = flags.DEFINE_bool(
+    "ema", True, "Use the moving average of the parameters, where the checkpoint has one."
+)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Stories for each prompt.", lower_bound=1)
 _MAX_TOKENS = flags.DEFINE_integer(
     "max_tokens", 0, "At most so many new tokens; 0: as the model's context allows.", lower_bound=0
@@ -52,7 +55,7 @@ def run(argv: Sequence[str]) -> None:
     options = check(Options(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value))
     instructions = instruct.prompt(_fields())
     backend.start()
-    model = load_model(_CHECKPOINT.value)
+    model = load_model(_CHECKPOINT.value, ema=_EMA.value)
     if instructions and not model.instruct:
         _warn("this model wasn't trained on instructions and won't follow them; prepare data with --instruct")
     completions = generate(

@@ -34,8 +34,13 @@ class Evaluation:
     stories: int
 
 
-def compile_scores(model: ModelConfig, mesh: Mesh, tokenizer: Tokenizer) -> Callable[[dict, Batch], Scores]:
-    """Returns the jitted function (params, batch) -> Scores, whole on each host."""
+def compile_scores(
+    model: ModelConfig, mesh: Mesh, tokenizer: Tokenizer, chunk: int = 0
+) -> Callable[[dict, Batch], Scores]:
+    """Returns the jitted function (params, batch) -> Scores, whole on each host.
+
+    Logits are computed for `chunk` positions at a time; 0: for all at once.
+    """
     token_bytes = tokenizer.token_bytes_V
 
     def scores(params: dict, batch: Batch, token_bytes_V: jax.Array) -> Scores:
@@ -43,7 +48,7 @@ def compile_scores(model: ModelConfig, mesh: Mesh, tokenizer: Tokenizer) -> Call
         prefix_BT = jnp.where(batch["inputs"] == tokenizer.bos_id, tokenizer.prefix_bytes, 0)
         counted_BT = batch["weights"] > 0
         bytes_BT = jnp.where(counted_BT, token_bytes_V[batch["targets"]] - prefix_BT, 0)
-        return token_nll(model, params, batch), bytes_BT, jnp.where(counted_BT, batch["segments"], 0)
+        return token_nll(model, params, batch, chunk), bytes_BT, jnp.where(counted_BT, batch["segments"], 0)
 
     jitted = jax.jit(scores, out_shardings=NamedSharding(mesh, PartitionSpec()))
 

@@ -1,7 +1,8 @@
-"""The decoder: pre-norm blocks of attention and SwiGLU over a residual stream (the llama family).
+"""The decoder: pre-norm blocks of attention and an MLP over a residual stream, in two families.
 
 `Decoder` is a thin Linen module (`init` and `apply`); the mathematics are pure functions on the tree that
-`tinyjax.model.parameters` declares. Blocks run in one `lax.scan`, so compile time does not grow with depth.
+`tinyjax.model.parameters` declares. What is declared is used: a norm with a bias is LayerNorm, an MLP with a
+gate is SwiGLU. Blocks run in one `lax.scan`, so compile time does not grow with depth.
 Axes: B batch, T positions, D d_model, H heads, G key/value heads, K head width, F d_ff, V vocabulary,
 S cached positions, L layers.
 """
@@ -12,13 +13,23 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from tinyjax.config import ModelConfig
-from tinyjax.model.attention import attention, masked_attention
+from tinyjax.errors import UserError
+from tinyjax.model.attention import MIXED, attention, causal_mask, masked_attention
 from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.parallel.sharding import constrain
 
 Params = dict[str, jax.Array]  # of one block
+Rope = tuple[jax.Array, jax.Array]  # cosine and sine
+
+PROJECTED = "projected"  # the name that remat policies know products with matrices by
+REMAT = {  # what is saved for the backward pass, by config.remat; "none" saves all
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(MIXED),
+    "dots": jax.checkpoint_policies.save_only_these_names(MIXED, PROJECTED),
+}
 
 
 class KVCache(NamedTuple):
@@ -26,6 +37,23 @@ class KVCache(NamedTuple):
 
     k_LBSGK: jax.Array
     v_LBSGK: jax.Array
+
+
+class Layer(NamedTuple):
+    """What differs between the blocks; stacked over them, it is what the scan runs over."""
+
+    params: Params
+    cache: KVCache | None
+    local: jax.Array | None  # whether it sees a window only; None where no block does
+    dropout_key: jax.Array | None
+
+
+class Places(NamedTuple):
+    """Where the tokens stand."""
+
+    segments_BT: jax.Array
+    positions_BT: jax.Array
+    rope: Rope | None  # of these positions; None where they are learned
 
 
 class Decoder(nn.Module):
@@ -40,6 +68,8 @@ class Decoder(nn.Module):
         segments_BT: jax.Array | None = None,
         positions_BT: jax.Array | None = None,
         cache: KVCache | None = None,
+        *,
+        dropout_key: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Returns float32 logits [B, T, V] and the updated cache (None without one).
 
@@ -49,9 +79,15 @@ class Decoder(nn.Module):
           positions_BT: each token's position in its story. Default: counted from the segment's start.
           cache: where given, keys and values are written at `positions_BT` and read from there, and
             segments are ignored; rows may be at different positions.
+          dropout_key: of `config.dropout`, in training; without it nothing is dropped.
+
+        Raises:
+          UserError: more tokens than learned positions.
         """
         params = {name: self.param(name, _initialise, node) for name, node in declare(self.config).items()}
-        hidden_BTD, cache = hidden_states(self.config, params, tokens_BT, segments_BT, positions_BT, cache)
+        hidden_BTD, cache = hidden_states(
+            self.config, params, tokens_BT, segments_BT, positions_BT, cache, dropout_key=dropout_key
+        )
         return logits(self.config, params, hidden_BTD), cache
 
 
@@ -62,7 +98,8 @@ def _initialise(key: jax.Array, node: dict) -> dict:
 
 
 def init_cache(config: ModelConfig, batch_size: int, length: int) -> KVCache:
-    """Returns an empty cache for `batch_size` rows of up to `length` positions."""
+    """Returns an empty cache for `batch_size` rows of up to `length` positions; see `Decoder` for errors."""
+    _check_length(config, length)
     shape = (config.num_layers, batch_size, length, config.num_kv_heads, config.head_dim)
     return KVCache(*(jnp.zeros(shape, config.compute_dtype) for _ in range(2)))
 
@@ -74,24 +111,73 @@ def hidden_states(
     segments_BT: jax.Array | None = None,
     positions_BT: jax.Array | None = None,
     cache: KVCache | None = None,
+    *,
+    dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, KVCache | None]:
     """Returns the final, normalised residual stream [B, T, D] and the updated cache; see `Decoder`."""
+    _check_length(config, tokens_BT.shape[1])
     if segments_BT is None:
         segments_BT = jnp.ones_like(tokens_BT)
     if positions_BT is None:
         positions_BT = segment_positions(segments_BT)
-    rope = rope_tables(positions_BT, config.head_dim, config.rope_theta)
+    learned = "position_embedding" in params
+    rope = None if learned else rope_tables(positions_BT, config.head_dim, config.rope_theta)
+    places = Places(segments_BT, positions_BT, rope)
+    keys_L = None if dropout_key is None else jax.random.split(dropout_key, config.num_layers + 1)
+    x_BTD = embed(config, params, tokens_BT, positions_BT)
+    x_BTD = dropout(config, x_BTD, None if keys_L is None else keys_L[-1])
+    layers = Layer(params["layers"], cache, local_layers(config), None if keys_L is None else keys_L[:-1])
+    x_BTD, cache = run_blocks(config, layers, x_BTD, places)
+    return norm(config, params, "final_norm", x_BTD), cache
 
-    def step(x_BTD: jax.Array, layer: tuple) -> tuple:
-        return block(config, layer[0], x_BTD, rope, segments_BT, positions_BT, layer[1])
 
-    scanned = jax.checkpoint(step, prevent_cse=False) if config.remat == "block" else step
-    x_BTD = params["embedding"].astype(config.compute_dtype)[tokens_BT]
-    x_BTD = constrain(x_BTD, ("batch", "position", None))
+def run_blocks(
+    config: ModelConfig, layers: Layer, x_BTD: jax.Array, places: Places
+) -> tuple[jax.Array, KVCache | None]:
+    """Returns the residual stream after all blocks, and their cache; in training, as `config.remat` says."""
+
+    def step(x_BTD: jax.Array, layer: Layer) -> tuple[jax.Array, KVCache | None]:
+        return block(config, layer, x_BTD, places)
+
     # On CPU a loop costs more than it saves: unrolled, gradients are reduced in fewer, larger pieces.
     unroll = jax.default_backend() == "cpu"
-    x_BTD, cache = jax.lax.scan(scanned, x_BTD, (params["layers"], cache), unroll=unroll)
-    return rms_norm(x_BTD, params["final_norm"], config.norm_eps), cache
+    if config.remat == "none":
+        return jax.lax.scan(step, x_BTD, layers, unroll=unroll)
+    # Outside of a loop, the compiler would see that what is computed again was there, and keep it.
+    again = jax.checkpoint(step, policy=REMAT[config.remat], prevent_cse=unroll)
+    return jax.lax.scan(again, x_BTD, layers, unroll=unroll)
+
+
+def _check_length(config: ModelConfig, length: int) -> None:
+    """Raises UserError where there are more positions than the model has learned."""
+    if config.family == "gpt_neo" and length > config.context_length:
+        raise UserError(
+            f"{length} positions were asked for, but config.model.context_length is {config.context_length}, "
+            "and the family gpt_neo learns only so many; shorten the text or train with a longer context"
+        )
+
+
+def local_layers(config: ModelConfig) -> jax.Array | None:
+    """Tells which blocks see a window only: in gpt_neo every second one, [L] bool; in llama none (None)."""
+    return jnp.arange(config.num_layers) % 2 == 1 if config.family == "gpt_neo" else None
+
+
+def embed(config: ModelConfig, params: dict, tokens_BT: jax.Array, positions_BT: jax.Array) -> jax.Array:
+    """Returns the residual stream before the first block: [B, T, D]."""
+    # Whole rows: looked up by halves of a row, the partitioner would hold all positions on every device.
+    # Looked up in float32, so that the gradients of a row that many tokens share are summed in float32.
+    x_BTD = constrain(params["embedding"], ("vocab", None))[tokens_BT]
+    if (table_TD := params.get("position_embedding")) is not None:
+        x_BTD += constrain(table_TD, (None, None))[positions_BT]
+    return constrain(x_BTD.astype(config.compute_dtype), ("batch", "position", None))
+
+
+def dropout(config: ModelConfig, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    """Zeroes a share of `x` and scales up the rest; returns it as it is without a key or a share."""
+    if key is None or not config.dropout:
+        return x
+    kept = jax.random.bernoulli(key, 1 - config.dropout, x.shape)
+    return jnp.where(kept, x / (1 - config.dropout), 0).astype(x.dtype)
 
 
 def logits(config: ModelConfig, params: dict, hidden_BTD: jax.Array) -> jax.Array:
@@ -114,14 +200,14 @@ def segment_positions(segments_BT: jax.Array) -> jax.Array:
     return index_T - jax.lax.cummax(starts_BT, axis=1)
 
 
-def rope_tables(positions_BT: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
+def rope_tables(positions_BT: jax.Array, head_dim: int, theta: float) -> Rope:
     """Returns cosine and sine [B, T, 1, K/2] in float32 (RoFormer, Su et al. 2021, section 3.2.2)."""
     frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angle = positions_BT[..., None, None].astype(jnp.float32) * frequency
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def apply_rope(x_BTHK: jax.Array, rope: tuple[jax.Array, jax.Array]) -> jax.Array:
+def apply_rope(x_BTHK: jax.Array, rope: Rope) -> jax.Array:
     """Turns the pairs (i, i + K/2) of every head by the position's angles."""
     cos, sin = rope
     a, b = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
@@ -135,60 +221,92 @@ def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     return (x32 * jax.lax.rsqrt(mean_square + eps) * scale).astype(x.dtype)
 
 
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
+    """Normalises mean and variance over the last axis, in float32, scales and shifts (Ba et al. 2016)."""
+    x32 = x.astype(jnp.float32)
+    centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + eps) * scale + bias).astype(x.dtype)
+
+
+def norm(config: ModelConfig, params: Params, name: str, x: jax.Array) -> jax.Array:
+    """Applies the norm of this name: LayerNorm where it has a bias, RMSNorm where not."""
+    if (bias := params.get(f"{name}_bias")) is not None:
+        return layer_norm(x, params[name], bias, config.norm_eps)
+    return rms_norm(x, params[name], config.norm_eps)
+
+
 def block(
-    config: ModelConfig,
-    params: Params,
-    x_BTD: jax.Array,
-    rope: tuple[jax.Array, jax.Array],
-    segments_BT: jax.Array,
-    positions_BT: jax.Array,
-    cache: KVCache | None,
+    config: ModelConfig, layer: Layer, x_BTD: jax.Array, places: Places
 ) -> tuple[jax.Array, KVCache | None]:
     """Adds attention's and the MLP's output to the residual stream; returns it and the block's cache."""
-    normed_BTD = rms_norm(x_BTD, params["attention_norm"], config.norm_eps)
-    q_BTHK, k_BTGK, v_BTGK = project_qkv(config, params, normed_BTD, rope)
-    if cache is None:
-        mixed_BTHK = attention(q_BTHK, k_BTGK, v_BTGK, segments_BT, config.attention)
-    else:
-        cache = KVCache(
-            *(write_cache(c, n, positions_BT) for c, n in zip(cache, (k_BTGK, v_BTGK), strict=True))
-        )
-        seen_BTS = jnp.arange(cache.k_LBSGK.shape[1]) <= positions_BT[..., None]
-        mixed_BTHK = masked_attention(q_BTHK, *cache, seen_BTS)
-    x_BTD += project(mixed_BTHK, params["output"])
+    params, key = layer.params, layer.dropout_key
+    attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
+    mixed_BTHK, cache = mix(config, layer, norm(config, params, "attention_norm", x_BTD), places)
+    x_BTD += dropout(config, project(mixed_BTHK, params["output"], params.get("output_bias")), attention_key)
     x_BTD = constrain(x_BTD, ("batch", "position", None))
-    normed_BTD = rms_norm(x_BTD, params["mlp_norm"], config.norm_eps)
-    x_BTD += mlp(params, normed_BTD)
+    x_BTD += dropout(config, mlp(params, norm(config, params, "mlp_norm", x_BTD)), mlp_key)
     return constrain(x_BTD, ("batch", "position", None)), cache
 
 
+def mix(
+    config: ModelConfig, layer: Layer, x_BTD: jax.Array, places: Places
+) -> tuple[jax.Array, KVCache | None]:
+    """Returns what each head of each position takes from the positions it sees, and the block's cache."""
+    q_BTHK, k_BTGK, v_BTGK = project_qkv(config, layer.params, x_BTD, places.rope)
+    local = True if layer.local is None else layer.local
+    window = None if layer.local is None else config.window
+    scale = 1.0 if config.family == "gpt_neo" else None
+    if layer.cache is None:
+        out_BTHK = attention(
+            q_BTHK, k_BTGK, v_BTGK, places.segments_BT, config.attention,
+            scale=scale, window=window, local=local,
+        )  # fmt: skip
+        return out_BTHK, None
+    k_BSGK = write_cache(layer.cache.k_LBSGK, k_BTGK, places.positions_BT)
+    v_BSGK = write_cache(layer.cache.v_LBSGK, v_BTGK, places.positions_BT)
+    sources_S = jnp.arange(k_BSGK.shape[1])
+    seen_BTS = causal_mask(places.positions_BT[..., None], sources_S, window, local)
+    return masked_attention(q_BTHK, k_BSGK, v_BSGK, seen_BTS, scale), KVCache(k_BSGK, v_BSGK)
+
+
 def project_qkv(
-    config: ModelConfig, params: Params, x_BTD: jax.Array, rope: tuple[jax.Array, jax.Array]
+    config: ModelConfig, params: Params, x_BTD: jax.Array, rope: Rope | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns queries [B, T, H, K] and keys [B, T, G, K] after RoPE, and values [B, T, G, K]."""
+    """Returns queries [B, T, H, K] and keys [B, T, G, K], after RoPE if any, and values [B, T, G, K]."""
     q_BTHK = project(x_BTD, params["query"])
     k_BTGK = project(x_BTD, params["key"])
     v_BTGK = project(x_BTD, params["value"])
     if config.qk_norm:
-        q_BTHK = rms_norm(q_BTHK, params["query_norm"], config.norm_eps)
-        k_BTGK = rms_norm(k_BTGK, params["key_norm"], config.norm_eps)
+        q_BTHK = norm(config, params, "query_norm", q_BTHK)
+        k_BTGK = norm(config, params, "key_norm", k_BTGK)
+    if rope is None:
+        return q_BTHK, k_BTGK, v_BTGK
     return apply_rope(q_BTHK, rope), apply_rope(k_BTGK, rope), v_BTGK
 
 
 def mlp(params: Params, x_BTD: jax.Array) -> jax.Array:
-    """Returns SwiGLU(x) (Shazeer 2020, equation 6): [B, T, D]."""
-    gate_BTF = project(x_BTD, params["gate"])
-    up_BTF = project(x_BTD, params["up"])
-    hidden_BTF = constrain(jax.nn.silu(gate_BTF) * up_BTF, ("batch", "position", "hidden"))
-    return project(hidden_BTF, params["down"])
+    """Returns SwiGLU(x) (Shazeer 2020, equation 6), or without a gate a GELU layer: [B, T, D].
+
+    GELU is the approximation by tanh (Hendrycks & Gimpel 2016, section 2), which is GPT-Neo's.
+    """
+    up_BTF = project(x_BTD, params["up"], params.get("up_bias"))
+    if "gate" in params:
+        hidden_BTF = jax.nn.silu(project(x_BTD, params["gate"])) * up_BTF
+    else:
+        hidden_BTF = jax.nn.gelu(up_BTF, approximate=True)
+    hidden_BTF = constrain(hidden_BTF, ("batch", "position", "hidden"))
+    return project(hidden_BTF, params["down"], params.get("down_bias"))
 
 
-def project(x: jax.Array, weight: jax.Array) -> jax.Array:
+def project(x: jax.Array, weight: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     """Multiplies activations [B, T, ...inputs] by a float32 weight [...inputs, ...outputs] in their dtype."""
     inputs, outputs = x.shape[2:], weight.shape[x.ndim - 2 :]
     x_BTI = x.reshape(*x.shape[:2], math.prod(inputs))
     weight_IO = weight.astype(x.dtype).reshape(x_BTI.shape[-1], math.prod(outputs))
-    return matmul(x_BTI, weight_IO).reshape(*x.shape[:2], *outputs)
+    out_BTO = checkpoint_name(matmul(x_BTI, weight_IO), PROJECTED)
+    out = out_BTO.reshape(*x.shape[:2], *outputs)
+    return out if bias is None else (out + bias).astype(x.dtype)  # so that bias gradients are float32 sums
 
 
 @jax.custom_vjp

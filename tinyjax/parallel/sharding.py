@@ -4,16 +4,20 @@ Parameters and activations name their axes logically ("heads", "batch"); only th
 Sharding is by `jax.jit` with `NamedSharding` (what pjit became) under `jax.set_mesh`.
 """
 
-import dataclasses
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tinyjax.config import MeshConfig
 from tinyjax.errors import UserError
+
+AXES = ("replica", "fsdp", "sequence", "tensor")  # of the mesh, from the slowest links to the fastest
 
 Axes = Sequence[str | None]  # logical names, one per array dimension; None: never sharded
 
@@ -52,24 +56,74 @@ def constrain(x: jax.Array, axes: Axes) -> jax.Array:
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Returns a mesh over `devices` (default: all) with the axes of MeshConfig.
 
+    Several slices are told apart by the replica axis as far as its size goes, then by fsdp: only sums of
+    gradients and gathers of parameters go over the slow links between them.
+
     Raises:
-      UserError: the sizes don't multiply to the number of devices.
+      UserError: the sizes don't multiply to the number of devices, or the slices don't divide them.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = dataclasses.asdict(config)
+    sizes = _fill(config, len(devices))
+    slices = _slices(devices, config.slices)
+    over = {"replica": math.gcd(sizes["replica"], len(slices))}
+    over["fsdp"] = len(slices) // over["replica"]
+    if sizes["fsdp"] % over["fsdp"]:
+        raise UserError(
+            f"config.mesh {sizes}: replica x fsdp can't be divided over {len(slices)} slices, and sequence "
+            f"and tensor stay within one; make config.mesh.replica a multiple of {len(slices)}"
+        )
+    outer = [over.get(name, 1) for name in sizes]
+    inner = [size // n for size, n in zip(sizes.values(), outer, strict=True)]
+    grid = _join([_arrange(inner, group) for group in slices], outer)
+    return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+def _fill(config: MeshConfig, num_devices: int) -> dict[str, int]:
+    """Returns the sizes of the axes, with -1 filled in."""
+    sizes = {name: getattr(config, name) for name in AXES}
     fixed = math.prod(size for size in sizes.values() if size > 0)
-    filled = {name: len(devices) // fixed if size == -1 else size for name, size in sizes.items()}
-    if math.prod(filled.values()) != len(devices):
+    filled = {name: num_devices // fixed if size == -1 else size for name, size in sizes.items()}
+    if math.prod(filled.values()) != num_devices:
         raise UserError(
             f"config.mesh {sizes} asks for {fixed} devices (or a multiple, with -1) but there are "
-            f"{len(devices)}; choose sizes whose product is {len(devices)}"
+            f"{num_devices}; choose sizes whose product is {num_devices}"
         )
-    return jax.make_mesh(
-        tuple(filled.values()),
-        tuple(filled),
-        axis_types=(AxisType.Auto,) * len(filled),
-        devices=devices,
-    )
+    return filled
+
+
+def _slices(devices: Sequence[jax.Device], wanted: int) -> list[list[jax.Device]]:
+    """Groups devices by the slice that they say they are in; those of one slice, in `wanted` equal runs.
+
+    So any eight devices can stand for two slices of four, to see what such a mesh does.
+    """
+    told: dict[int, list[jax.Device]] = collections.defaultdict(list)
+    for device in devices:
+        told[getattr(device, "slice_index", None) or 0].append(device)
+    groups = [group for _, group in sorted(told.items())]
+    if len(groups) == 1 and wanted and len(devices) % wanted == 0:
+        size = len(devices) // wanted
+        groups = [groups[0][start : start + size] for start in range(0, len(devices), size)]
+    if (wanted and len(groups) != wanted) or len({len(group) for group in groups}) > 1:
+        raise UserError(
+            f"config.mesh.slices is {wanted}, but the {len(devices)} devices are in {len(groups)} slices of "
+            f"{', '.join(str(len(group)) for group in groups)}; set it to 0, and use slices of equal size"
+        )
+    return groups
+
+
+def _arrange(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
+    """Lays the devices of one slice out so that neighbours in the mesh are neighbours on the links."""
+    split = devices[0].device_kind in ("TPU v5 lite", "TPU v5e")  # axes share rings, as in jax.make_mesh
+    return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=split)
+
+
+def _join(slices: Sequence[np.ndarray], outer: Sequence[int]) -> np.ndarray:
+    """Puts the grids of all slices side by side: `outer` of them along each axis."""
+    joined = list(slices)
+    for axis in reversed(range(len(outer))):
+        runs = range(0, len(joined), outer[axis])
+        joined = [np.concatenate(joined[i : i + outer[axis]], axis) for i in runs]
+    return joined[0]
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> slice:

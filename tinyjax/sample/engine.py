@@ -58,8 +58,13 @@ class State(NamedTuple):
     cache: KVCache | None  # never None here; what `hidden_states` returns
 
 
-def load_model(checkpoint: epath.PathLike) -> Model:
-    """Reads parameters, config and tokenizer of a checkpoint: a run folder or one of its steps."""
+def load_model(checkpoint: epath.PathLike, ema: bool = True) -> Model:
+    """Reads parameters, config and tokenizer of a checkpoint: a run folder or one of its steps.
+
+    Args:
+      checkpoint: where it is.
+      ema: whether to read the moving average of the parameters where the run kept one, not the newest.
+    """
     folder = checkpoints.find(checkpoint)
     meta = checkpoints.read_meta(folder)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -67,7 +72,8 @@ def load_model(checkpoint: epath.PathLike) -> Model:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract_params(meta.config.model),
     )
-    params = checkpoints.read_state(folder, params=target)["params"]
+    item = "ema" if ema and meta.config.train.ema_decay else "params"
+    params = checkpoints.read_state(folder, **{item: target})[item]
     return Model(meta.config.model, params, meta.tokenizer, meta.step, meta.instruct)
 
 

@@ -2,11 +2,15 @@
 
 import math
 
+import jax
+
 from tinyjax.config import Config
 from tinyjax.model import parameters
+from tinyjax.parallel import layout
 from tinyjax.train.optimizer import UNDECIDED
 from tinyjax.train.plan import Plan
 from tinyjax.train.run import Progress, Run
+from tinyjax.train.step import abstract_state
 
 # A source read more often is warned about: from the fifth time on, text teaches clearly less than new text
 # would (Muennighoff et al. 2023, Scaling Data-Constrained Language Models).
@@ -22,6 +26,7 @@ def describe(run: Run, progress: Progress) -> str:
         f"{counts['embedding'] / 1e6:.2f}M in the embedding), {run.config.model.compute_dtype}",
         *describe_plan(run.plan, run.config),
         f"devices: {run.mesh.size} x {device.device_kind} ({device.platform})",
+        *describe_layout(run),
     ]
     if progress.step:
         done = progress.step >= progress.num_steps
@@ -31,6 +36,23 @@ def describe(run: Run, progress: Progress) -> str:
             + f"step {progress.step}"
         )
     return "\n".join(lines)
+
+
+def describe_layout(run: Run) -> list[str]:
+    """Returns the lines on what each device holds: the parameters one by one, where the mesh divides them."""
+    if run.mesh.size == 1:
+        return []
+    state = abstract_state(run.config, run.mesh)
+    params = layout.layout(state.params)
+    totals = [layout.device_bytes(params), layout.device_bytes(layout.layout(state.opt_state))]
+    sizes = " x ".join(f"{name} {count}" for name, count in run.mesh.shape.items() if count > 1)
+    processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    divided = run.mesh.shape["fsdp"] * run.mesh.shape["tensor"] > 1
+    return [
+        f"mesh: {sizes}{processes}; each device holds {layout.size(totals[0])} of parameters and "
+        f"{layout.size(totals[1])} of optimizer state",
+        *(layout.table(params) if divided else []),
+    ]
 
 
 def describe_plan(plan: Plan, config: Config) -> list[str]:

@@ -3,10 +3,12 @@
 import contextlib
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import jax
 
+from tinyjax.config import TrainConfig
+from tinyjax.errors import UserError
 from tinyjax.train.optimizer import UNDECIDED
 from tinyjax.train.plan import ceiling_metrics
 from tinyjax.train.report import Report
@@ -75,7 +77,7 @@ class Log:
     def _write(self, step: int, progress: Progress) -> None:
         values: list[Metrics] = jax.device_get(self._pending)
         tokens = [int(m.tokens) for m in values]
-        loss = sum(float(m.loss) * n for m, n in zip(values, tokens, strict=True)) / max(sum(tokens), 1)
+        loss = mean_loss(values)
         line = {
             "loss": loss,
             "bits_per_byte": loss / math.log(2) / self._run.plan.mixture.bytes_per_token,
@@ -83,6 +85,7 @@ class Log:
             "learning_rate": float(values[-1].learning_rate_share) * self._run.config.optimizer.learning_rate,
             "seconds": progress.seconds,
             **ceiling_metrics(self._run.plan, step),
+            **guard_metrics(values),
         }
         now = self._clock.seconds
         if timed := tokens[self._untimed :]:
@@ -93,6 +96,7 @@ class Log:
         self._report.metrics(step, line)
         self._report.progress(*self._status(progress, line))
         self._begin, self._pending, self._waited, self._untimed = now, [], 0.0, 0
+        check_skipped(self._run.config.train, step - len(values) + 1, values)
 
     def _status(self, progress: Progress, line: dict[str, float]) -> tuple[float, str]:
         total = 60 * self._run.config.train.minutes
@@ -106,3 +110,28 @@ class Log:
             f"step {progress.step}  loss {line['loss']:.3f}  {line['bits_per_byte']:.3f} bits/byte  "
             f"{line.get('tokens_per_second', 0):,.0f} tokens/s  {left // 60:.0f}:{left % 60:02.0f} left"
         )
+
+
+def mean_loss(values: Sequence[Metrics]) -> float:
+    """Returns the mean loss over the tokens of the updates that were made; of all, where none was."""
+    made = [m for m in values if not m.skipped] or values
+    tokens = [int(m.tokens) for m in made]
+    return sum(float(m.loss) * n for m, n in zip(made, tokens, strict=True)) / max(sum(tokens), 1)
+
+
+def guard_metrics(values: Sequence[Metrics]) -> dict[str, float]:
+    """Returns how many of the updates the guard skipped; {} without a guard."""
+    skipped = [m.skipped for m in values if m.skipped is not None]
+    return {"skipped": sum(int(count) > 0 for count in skipped)} if skipped else {}
+
+
+def check_skipped(train: TrainConfig, first_step: int, values: Sequence[Metrics]) -> None:
+    """Raises UserError at the first update, counted from `first_step`, that was one skipped too many."""
+    for step, m in enumerate(values, first_step):
+        if m.skipped is not None and m.skipped >= train.max_skipped:
+            raise UserError(
+                f"the {m.skipped} updates up to step {step} were skipped, all in a row (loss {m.loss:.4g}, "
+                f"gradient norm {m.grad_norm:.4g}), which is as many as config.train.max_skipped allows; the "
+                "last good checkpoint is kept: start a new run with a lower config.optimizer.learning_rate, "
+                "or with a higher spike_factor if that is what skipped them"
+            )

@@ -1,9 +1,10 @@
 """The training loop: restore or start, step, log, evaluate, checkpoint, until done or told to stop."""
 
 import contextlib
+import os
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -11,11 +12,15 @@ from etils import epath
 
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.checkpoint.manager import Meta
+from tinyjax.checkpoint.partial import parameters_from
+from tinyjax.checkpoint.remote import probe
 from tinyjax.config import Config, to_json
 from tinyjax.data.loader import train_batches
 from tinyjax.data.publish import write_file
+from tinyjax.data.windows import Window
 from tinyjax.errors import Stopped
 from tinyjax.evaluate.loss import Evaluation
+from tinyjax.parallel.distributed import Agreement
 from tinyjax.parallel.sharding import local_rows, put_batch
 from tinyjax.train.describe import describe, describe_sources
 from tinyjax.train.log import Clock, Log
@@ -29,6 +34,34 @@ from tinyjax.train.validation import make_evaluate
 CHECKPOINTS = "checkpoints"
 
 
+class Stop:
+    """Whether to stop: a signal that came to this process or, by agreement, to another one of the run."""
+
+    def __init__(self) -> None:
+        """Knows of no signal yet."""
+        self.caught = 0  # the signal that came to this process
+        self.signum = 0  # the signal for which all processes stop here and now
+        self._agreement: Agreement | None = None
+
+    def ask(self, overdue: bool = False, decided: int = UNDECIDED) -> tuple[bool, int]:
+        """Updates `signum`; returns whether a checkpoint is overdue for any, and the first's number of steps.
+
+        All processes ask at the same steps: their clocks differ, and are asked about here.
+        """
+        self._agreement = self._agreement or Agreement()
+        first = decided if jax.process_index() == 0 and decided != UNDECIDED else 0
+        self.signum, any_overdue, num_steps = self._agreement(self.caught, int(overdue), first)
+        return bool(any_overdue), num_steps or decided
+
+    def watch(self, batches: Iterator[Window]) -> Iterator[Window]:
+        """Hands on the batches of an evaluation; raises Stopped between them, with all steps saved."""
+        for batch in batches:
+            self.ask()
+            if self.signum:
+                raise Stopped(self.signum, "in an evaluation; there is a checkpoint of the steps before it")
+            yield batch
+
+
 def train(config: Config, run_dir: epath.PathLike) -> Evaluation:
     """Trains, or takes up, the run in `run_dir`; returns the loss over the validation split at the end.
 
@@ -36,13 +69,18 @@ def train(config: Config, run_dir: epath.PathLike) -> Evaluation:
       UserError: config, data and what is in `run_dir` don't fit together.
       Stopped: SIGINT or SIGTERM came; a checkpoint was written, and the same call goes on from it.
     """
-    run = prepare_run(config, run_dir)
-    progress = resume(run) or start(run)
+    with watch_signals() as stop:
+        run = prepare_run(config, run_dir)
+        progress = resume(run) or start(run)
+        return _train(run, progress, stop)
+
+
+def _train(run: Run, progress: Progress, stop: Stop) -> Evaluation:
     with open_report(run.folder, progress.step) as report:
         report.say(describe(run, progress))
-        evaluate = make_evaluate(run, report)
+        evaluate = make_evaluate(run, report, stop.watch)
         if progress.step < progress.num_steps:
-            run_steps(run, progress, report, evaluate)
+            run_steps(run, progress, report, evaluate, stop)
         if len(run.plan.mixture.sources) > 1:
             report.say(f"read: {describe_sources(run.plan, progress.step)}")
         return evaluate(progress)
@@ -52,27 +90,34 @@ def start(run: Run) -> Progress:
     """Starts a run at step 0 and writes its config into the run folder."""
     run.folder.mkdir(parents=True, exist_ok=True)
     check_free(run)
-    write_file(run.folder / "config.json", to_json(run.config).encode())
-    return Progress(compile_init(run.config, run.mesh)(), 0, run.plan.num_steps, 0.0)
+    if jax.process_index() == 0:
+        write_file(run.folder / "config.json", to_json(run.config).encode())
+    state = compile_init(run.config, run.mesh)()
+    if source := run.config.train.init_from:
+        allowed = run.config.train.allow_missing
+        params = parameters_from(source, state.params, run.plan.mixture.tokenizer, allowed)
+        state = state._replace(params=params)
+    return Progress(state, 0, run.plan.num_steps, 0.0)
 
 
 def resume(run: Run) -> Progress | None:
     """Reads the newest checkpoint of the run folder, None when there is none."""
-    found = checkpoints.steps(run.folder / CHECKPOINTS)
-    if not found:
+    probe(run.folder)
+    found = checkpoints.newest(run.folder / CHECKPOINTS)
+    if found is None:
         return None
-    folder = run.folder / CHECKPOINTS / str(found[-1])
+    folder = run.folder / CHECKPOINTS / str(found)
     meta = checkpoints.read_meta(folder)
     check_same_run(run, meta)
     target = abstract_state(run.config, run.mesh)
-    stored = checkpoints.read_state(folder, params=target.params, opt_state=target.opt_state)
+    stored = checkpoints.read_state(folder, **target.items())
     step = jax.device_put(jax.numpy.int32(meta.step), target.step.sharding)
-    state = TrainState(step, stored["params"], stored["opt_state"])
+    state = TrainState(step, **stored)
     return Progress(state, meta.step, meta.num_steps, meta.seconds)
 
 
 def run_steps(
-    run: Run, progress: Progress, report: Report, evaluate: Callable[[Progress], Evaluation]
+    run: Run, progress: Progress, report: Report, evaluate: Callable[[Progress], Evaluation], stop: Stop
 ) -> None:
     """Trains from `progress` to the end, updating it; raises Stopped after a signal."""
     config = run.config
@@ -89,50 +134,58 @@ def run_steps(
         workers=config.data.grain_workers,
         prefetch=config.data.prefetch,
     )
-    with opened as writer, batches as batch_iterator, watch_signals() as caught:
+    with opened as writer, batches as batch_iterator:
         saved_at = clock.seconds
-        while progress.step < progress.num_steps and not caught:
+        stop.ask()
+        while progress.step < progress.num_steps and not stop.signum:
             if progress.step and progress.step % config.train.eval_every == 0:
-                with clock.paused():
+                with clock.paused(), contextlib.suppress(Stopped):
                     evaluate(progress)
+                if stop.signum:
+                    break
             waited = time.monotonic()
             batch = put_batch(run.mesh, next(batch_iterator))
             waited = time.monotonic() - waited
             progress.state, metrics = step_fn(progress.state, batch, progress.num_steps)
             progress.step += 1
             log.add(progress, metrics, waited)
+            checkpoints.check(writer)
+            if progress.step - 1 in writer.all_steps():
+                report.publish()
             progress.seconds = clock.seconds
             steady = steady or (progress.step, progress.seconds)
-            progress.num_steps = decide_end(config, progress, *steady)
-            due = progress.step % config.train.checkpoint_every == 0
-            if due or clock.seconds - saved_at > 60 * config.train.checkpoint_minutes:
+            decided = decide_end(config, progress, *steady)
+            overdue = clock.seconds - saved_at > 60 * config.train.checkpoint_minutes
+            overdue, progress.num_steps = stop.ask(overdue, decided)
+            if overdue or progress.step % config.train.checkpoint_every == 0:
                 save(run, progress, writer)
                 saved_at = clock.seconds
         log.close(progress)
         save(run, progress, writer)
         checkpoints.finish(writer)
-        if caught and progress.step < progress.num_steps:
-            raise Stopped(caught[0], f"after step {progress.step}; a checkpoint was written")
+        report.publish()
+        if stop.signum and progress.step < progress.num_steps:
+            raise Stopped(stop.signum, f"after step {progress.step}; a checkpoint was written")
 
 
 def save(run: Run, progress: Progress, writer: Any) -> None:
-    """Starts writing a checkpoint of the present state, unless this step has one."""
-    if progress.step in writer.all_steps():
+    """Starts writing a checkpoint of the present state, unless this step has one, or its update was skipped.
+
+    What made the guard skip it may be in the parameters; an earlier checkpoint must not go for that.
+    """
+    guard = progress.state.guard
+    if progress.step in writer.all_steps() or (guard is not None and int(guard.skipped)):
         return
-    checkpoints.save(
-        writer,
-        progress.state.params,
-        progress.state.opt_state,
-        Meta(
-            step=progress.step,
-            config=run.config,
-            tokenizer=run.plan.mixture.tokenizer,
-            dataset=run.plan.mixture.fingerprint,
-            instruct=run.plan.mixture.instruct,
-            num_steps=progress.num_steps,
-            seconds=progress.seconds,
-        ),
+    meta = Meta(
+        step=progress.step,
+        config=run.config,
+        tokenizer=run.plan.mixture.tokenizer,
+        dataset=run.plan.mixture.fingerprint,
+        instruct=run.plan.mixture.instruct,
+        num_steps=progress.num_steps,
+        seconds=progress.seconds,
     )
+    checkpoints.save(writer, meta=meta, **progress.state.items())
 
 
 def decide_end(config: Config, progress: Progress, steady_step: int, steady_seconds: float) -> int:
@@ -152,15 +205,19 @@ def decide_end(config: Config, progress: Progress, steady_step: int, steady_seco
 
 
 @contextlib.contextmanager
-def watch_signals() -> Generator[list[int]]:
-    """Yields a list that SIGINT and SIGTERM append to, instead of ending the process."""
-    caught: list[int] = []
-    before = {
-        number: signal.signal(number, lambda signum, _: caught.append(signum))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def watch_signals() -> Generator[Stop]:
+    """Yields what SIGINT and SIGTERM are noted in, instead of ending the process; a second Ctrl-C ends it."""
+    stop = Stop()
+
+    def catch(signum: int, _: Any) -> None:
+        stop.caught = stop.caught or signum
+        if signum == signal.SIGINT:
+            signal.signal(signum, signal.SIG_DFL)  # ends it in the midst of a computation too
+            os.write(2, b"\nending after this step, with a checkpoint; Ctrl-C again ends at once\n")
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield caught
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

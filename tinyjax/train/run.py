@@ -12,14 +12,18 @@ from jax.sharding import Mesh
 from tinyjax.checkpoint.manager import Meta
 from tinyjax.config import Config, to_dict
 from tinyjax.errors import UserError
+from tinyjax.parallel.distributed import check_equal, check_shared
+from tinyjax.parallel.layout import check_sharded, layout
 from tinyjax.parallel.sharding import check_batch, check_divides, make_mesh
 from tinyjax.train.plan import Plan, make_plan
-from tinyjax.train.step import TrainState
+from tinyjax.train.step import TrainState, abstract_state, check_micro_batches
 
-# What may differ between a run and its continuation: none of it changes a result. Sources and their weights
-# are compared by fingerprint.
+# What may differ between a run and its continuation: none of it changes a result, but the mesh the last bits
+# of sums. Sources and their weights are compared by fingerprint.
 FREE = ("data.path", "data.grain_workers", "data.prefetch", "train.log_every", "train.eval_every",
-        "train.checkpoint_every", "train.checkpoint_minutes")  # fmt: skip
+        "train.checkpoint_every", "train.checkpoint_minutes",
+        "mesh.replica", "mesh.fsdp", "mesh.sequence", "mesh.tensor", "mesh.slices",
+        "mesh.max_unsharded")  # fmt: skip
 
 # The sizes of a model that its mesh must divide, and the logical axis of each.
 DIVIDED = {"d_model": "embed", "num_heads": "heads", "num_kv_heads": "kv_heads", "d_ff": "hidden",
@@ -63,9 +67,20 @@ def prepare_run(config: Config, run_dir: epath.PathLike) -> Run:
     config = dataclasses.replace(config, model=model).freeze()
     mesh = make_mesh(config.mesh)
     check_batch(mesh, config.data.batch_size)
+    check_micro_batches(config, mesh)
     for field, axis in DIVIDED.items():
         check_divides(mesh, f"config.model.{field}", getattr(model, field), axis)
-    return Run(config, epath.Path(run_dir), plan, mesh)
+    check_sharded(mesh, layout(abstract_state(config, mesh).params), config.mesh.max_unsharded)
+    run = Run(config, epath.Path(run_dir), plan, mesh)
+    _check_processes(run)
+    return run
+
+
+def _check_processes(run: Run) -> None:
+    """Raises UserError where the processes of this run have not the same settings, data and run folder."""
+    settings = {name: value for name, value in _flat(to_dict(run.config)).items() if name != "data.path"}
+    check_equal("the settings or the data", json.dumps([settings, run.plan.mixture.fingerprint]))
+    check_shared(run.folder)
 
 
 def _vocab_size(wanted: int, pieces: int) -> int:

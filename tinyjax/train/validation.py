@@ -1,11 +1,12 @@
 """Loss over the validation split of each source and of all together, logged and printed."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from tinyjax.data.loader import evaluation_batches
+from tinyjax.data.windows import Window
 from tinyjax.evaluate.loss import Evaluation, compile_scores, summarise, sums_of_stories
 from tinyjax.parallel.sharding import local_rows
 from tinyjax.train.plan import source_metrics
@@ -13,18 +14,23 @@ from tinyjax.train.report import Report
 from tinyjax.train.run import Progress, Run
 
 
-def make_evaluate(run: Run, report: Report) -> Callable[[Progress], Evaluation]:
-    """Returns the function that evaluates every source, tells of each, and returns the loss over all."""
+def make_evaluate(
+    run: Run, report: Report, watch: Callable[[Iterator[Window]], Iterator[Window]] = iter
+) -> Callable[[Progress], Evaluation]:
+    """Returns the function that evaluates every source, tells of each, and returns the loss over all.
+
+    It reads its batches through `watch`, which may raise Stopped between them.
+    """
     plan = run.plan
     windows = {source.name: plan.windows(source, "validation") for source in plan.mixture.sources}
-    scores = compile_scores(run.config.model, run.mesh, plan.mixture.tokenizer)
+    scores = compile_scores(run.config.model, run.mesh, plan.mixture.tokenizer, run.config.train.loss_chunk)
     rows = local_rows(run.mesh, plan.batch_size)
 
     def evaluate(progress: Progress) -> Evaluation:
-        params = progress.state.params
+        params = progress.state.best_params
         parts = {
             name: sums_of_stories(
-                scores, params, evaluation_batches(split, plan.batch_size, rows=rows), run.mesh
+                scores, params, watch(evaluation_batches(split, plan.batch_size, rows=rows)), run.mesh
             )
             for name, split in windows.items()
         }
