@@ -269,8 +269,8 @@ class _Line:
         self._tell((other for other in self._peers if other is not peer), word)
         if word.startswith(_DIED):
             self._any_died.set()
-        else:
-            time.sleep(_GRACE_SECONDS)
+        elif self._failed.wait(_GRACE_SECONDS):
+            return  # it says so itself
         print(
             f"error: {word.partition(': ')[2]}; this process ends too. Start the same command on all "
             "machines: it goes on from the newest complete checkpoint",
