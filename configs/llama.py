@@ -32,13 +32,15 @@ def get_config(name: str = "") -> Config:
         )
     if name.startswith("cpu-"):
         return _on_cpu(name.removeprefix("cpu-"))
+    model = _model(name)
+    model.remat = "dots"
     return Config(
-        model=_model(name),
+        model=model,
         data=DataConfig(batch_size=256),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=SHAPES[name][-1], schedule="cosine", warmup_steps=1000
         ),
-        train=TrainConfig(num_steps=20_000, eval_every=1000, checkpoint_every=1000),
+        train=TrainConfig(num_steps=20_000, loss_chunk=64, eval_every=1000, checkpoint_every=1000),
     )
 
 

@@ -17,7 +17,7 @@ CONFIG = f"--config={ROOT / 'tests' / 'tiny_config.py'}"
 # All that the binaries import, but not they themselves: their flags may be defined once in a process.
 _IMPORTS = [
     "tinyjax.train.loop",
-    "tinyjax.sample.engine",
+    "tinyjax.sample.stories",
     "tinyjax.bin.backend",
     "ml_collections.config_flags",
 ]

@@ -62,7 +62,7 @@ class ModelConfig(Freezable):
     mup_base_width: int = 0  # muP: the d_model that the learning rates were chosen at; 0: off
     mup_base_head_dim: int = 0  # muP: head_dim at that width; 0: as here, wider models have more heads
     compute_dtype: str = one_of("auto", "float32", "bfloat16")  # of activations and matmul inputs
-    attention: str = one_of("auto", "reference", "blockwise")  # implementation of attention
+    attention: str = one_of("auto", "reference", "blockwise", "fused", "splash")  # what computes it
     # what the backward pass recomputes: nothing; each block; all of it but attention; all but attention and
     # products with matrices
     remat: str = one_of("none", "block", "attention", "dots")
@@ -135,8 +135,14 @@ class TrainConfig(Freezable):
     eval_every: int = 500  # steps between evaluations; there is always one at the end
     checkpoint_every: int = 500  # steps between permanent checkpoints; there is always one at the end
     checkpoint_minutes: float = 2.0  # minutes between temporary checkpoints (only the newest is kept)
-    init_from: str = ""  # checkpoint whose parameters a new run starts from: a run folder or one of its steps
+    init_from: str = ""  # run folder, or step, whose parameters (their average, if any) a new run starts from
     allow_missing: str = ""  # regex: parameters that match it whole may be missing or misshapen in init_from
+    statistics_every: int = 0  # steps between norms of each parameter in each layer; 0: none
+    sample_prompts: str = ""  # beginnings of stories, with | between them, which each evaluation ends
+    sample_tokens: int = 128  # at most so many new tokens in each of these stories
+    profile_from: int = 20  # steps before the first that is profiled
+    profile_steps: int = 0  # steps that are profiled, into the run folder; 0: none
+    wandb: str = ""  # project at Weights & Biases that is told too; empty: none
 
 
 @dataclasses.dataclass(unsafe_hash=True)
@@ -303,7 +309,7 @@ def _validate_updates(train: TrainConfig) -> None:
 
 def _validate_train(train: TrainConfig) -> None:
     _require(train.seed < 2**32, "train.seed", train.seed, "below 2**32")
-    for name in ("log_every", "eval_every", "checkpoint_every"):
+    for name in ("log_every", "eval_every", "checkpoint_every", "sample_tokens"):
         _require(getattr(train, name) > 0, f"train.{name}", getattr(train, name), "above 0")
     _validate_init(train)
     _validate_updates(train)

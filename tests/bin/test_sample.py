@@ -1,15 +1,23 @@
 """The sample binary: stories from a checkpoint alone, and one line for each mistake."""
 
+import json
+import os
 import pathlib
+import pty
+import re
+import select
 import shutil
 import subprocess
+import sys
+import time
 
 import pytest
 
 from tests import binaries
 from tests.binaries import assert_refused, snapshot
-from tinyjax.sample.engine import generate, load_model
+from tinyjax.sample.model import load_model
 from tinyjax.sample.options import Options
+from tinyjax.sample.stories import generate
 
 
 @pytest.fixture
@@ -36,9 +44,8 @@ def test_it_prints_what_the_library_tells(checkpoint: pathlib.Path, tmp_path: pa
         load_model(checkpoint),
         ["Lily", "Tom saw"],
         num_samples=2,
-        max_tokens=9,
         seed=5,
-        options=Options(0.9, 50, 0.9),
+        options=Options(temperature=0.9, top_k=50, top_p=0.9, max_tokens=9),
     )
     wanted = "".join(
         f"--- story {i} of 4\n{s.prompt}{s.text}{'' if s.finish == 'end' else ' [...]'}\n"
@@ -63,15 +70,15 @@ def test_a_model_trained_on_instructions_takes_them(tmp_path: pathlib.Path):
     }.items():
         ended = binaries.run(tmp_path, name, *arguments)
         assert ended.returncode == 0, ended.stderr
-    asked = ("--words=run,red", "--features=Dialogue", "--max_tokens=5")
+    asked = ("--words=run,red", "--features=Dialogue", "--max_tokens=5", "--tries=1")
     result = binaries.run(tmp_path, "sample", "--checkpoint=run", *asked)
     assert result.returncode == 0, result.stderr
-    assert warnings(result) == []
+    assert warnings(result) == ["warning: in 1 tries, no story used run, red"]
     assert "Words:" not in result.stdout
     (story,) = generate(
         load_model(tmp_path / "run"),
         ["Words: run, red\nFeatures: Dialogue\nStory: \n\n"],
-        max_tokens=5,
+        options=Options(max_tokens=5),
     )
     assert result.stdout.startswith(story.text)
 
@@ -80,7 +87,7 @@ def test_a_model_trained_on_instructions_takes_them(tmp_path: pathlib.Path):
 def test_from_nothing_a_story_alone_on_standard_output(checkpoint: pathlib.Path):
     result = binaries.finish(binaries.start("sample", f"--checkpoint={checkpoint}", "--temperature=0"))
     assert result.returncode == 0, result.stderr
-    (story,) = generate(load_model(checkpoint), [""], options=Options(0.0))
+    (story,) = generate(load_model(checkpoint), [""], options=Options(temperature=0.0))
     assert result.stdout == f"{story.text}\n"
 
 
@@ -95,6 +102,7 @@ INSTRUCTED = [
     "--words=boat, kite",
     "--temperature=0",
     "--max_tokens=5",
+    "--tries=1",
 ]
 
 
@@ -109,15 +117,14 @@ def test_instructions_come_before_the_story_and_are_not_printed(
     stories = generate(
         load_model(checkpoint),
         [f"{instructions}Lily saw", instructions],
-        max_tokens=5,
-        options=Options(0.0),
+        options=Options(temperature=0.0, max_tokens=5),
     )
     endings = ["" if story.finish == "end" else " [...]" for story in stories]
     assert result.stdout == (
         f"--- story 1 of 2\nLily saw{stories[0].text}{endings[0]}\n"
         f"--- story 2 of 2\n{stories[1].text}{endings[1]}\n"
     )
-    assert warnings(result) == []
+    assert all("in 1 tries, no story used" in line for line in warnings(result))
 
 
 def test_a_model_that_knows_no_instructions_and_features_that_nobody_knows(
@@ -129,7 +136,7 @@ def test_a_model_that_knows_no_instructions_and_features_that_nobody_knows(
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout
-    feature, model = warnings(result)
+    feature, model, *_ = warnings(result)
     assert "may not know 'Dialog' (did you mean 'Dialogue'?); known are Dialogue, Twist, BadEnding" in feature
     assert "wasn't trained on instructions" in model
 
@@ -140,7 +147,7 @@ def test_a_model_that_knows_no_instructions_and_features_that_nobody_knows(
         ([], "--checkpoint is missing"),
         (["--checkpoint=nowhere"], "no checkpoint at 'nowhere': no such folder"),
         (["--checkpoint=."], "no complete checkpoint in '.'"),
-        (["--checkpoint=file"], "no complete checkpoint in 'file'"),
+        (["--checkpoint=file"], "'file'"),
         (["--checkpoint=copied/200", "--temperature=-1"], "--temperature is -1.0"),
         (["--checkpoint=copied/200", "--top_p=0"], "--top_p is 0.0"),
         (["--checkpoint=copied/200", "--num_samples=0"], "num_samples"),
@@ -164,3 +171,97 @@ def test_a_damaged_checkpoint_is_one_line(checkpoint: pathlib.Path, tmp_path: pa
     before = snapshot(checkpoint)
     assert_refused(binaries.run(tmp_path, "sample", "--checkpoint=copied"), "can't be read", "copy it again")
     assert snapshot(checkpoint) == before
+
+
+OPENINGS = ["Lily saw", "Tom was", "Ben", "Lily and Tom"]
+
+
+def told(file: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_an_interrupted_file_of_stories_goes_on(checkpoint: pathlib.Path, tmp_path: pathlib.Path):
+    """Killed at some moment, with a line cut off: the same command ends with the same stories, each once."""
+    (tmp_path / "openings.txt").write_text("\n".join(OPENINGS))
+    arguments = (f"--checkpoint={checkpoint}", f"--prompts={tmp_path / 'openings.txt'}", "--num_samples=30")
+    whole, file = tmp_path / "whole.jsonl", tmp_path / "stories.jsonl"
+    ended = binaries.run(tmp_path, "sample", *arguments, f"--output={whole}")
+    assert ended.returncode == 0, ended.stderr
+    assert "120 stories" in ended.stderr
+    again = (*arguments, f"--output={file}", "--slots=8")
+    process = binaries.start("sample", *again)
+    while not file.exists() or len(file.read_text().splitlines()) < 20:
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    with file.open("a") as opened:
+        opened.write('{"prompt": "Ben", "sto')
+    assert 20 <= file.read_text().count("\n") < 120
+    result = binaries.finish(binaries.start("sample", *again))
+    assert result.returncode == 0, result.stderr
+    assert "stories.jsonl has " in result.stderr
+    keyed = [{(line["prompt"], line["sample"]): line["story"] for line in told(f)} for f in (whole, file)]
+    assert len(told(file)) == 120
+    assert keyed[0] == keyed[1]
+    assert all(line["logprob"] < 0 and line["step"] == 200 for line in told(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("my notes\n", "line 1 of 'mine' is not a story that was told"),
+        ('{"prompt": "a", "sample": 0, "seed": 7}\n', "has stories told with"),
+    ],
+)
+def test_a_file_of_other_things_is_left_alone(content: str, said: str, checkpoint, tmp_path: pathlib.Path):
+    (tmp_path / "mine").write_text(content)
+    result = binaries.run(tmp_path, "sample", f"--checkpoint={checkpoint}", "--output=mine")
+    assert_refused(result, said, "give another --output")
+    assert (tmp_path / "mine").read_text() == content
+
+
+def test_prompts_come_from_a_file_too(checkpoint: pathlib.Path, tmp_path: pathlib.Path):
+    lines = [json.dumps({"prompt": "Lily\nsaw"}), "", json.dumps({"prompt": "Tom"})]
+    (tmp_path / "some.jsonl").write_text("\n".join(lines))
+    flags = ("--temperature=0", "--max_tokens=4", f"--checkpoint={checkpoint}")
+    result = binaries.run(tmp_path, "sample", "--prompts=some.jsonl", *flags)
+    options = Options(temperature=0.0, max_tokens=4)
+    stories = generate(load_model(checkpoint), ["Lily\nsaw", "Tom"], options=options)
+    for story in stories:
+        assert story.prompt + story.text in result.stdout
+    (tmp_path / "some.jsonl").write_text("[1]")
+    assert_refused(binaries.run(tmp_path, "sample", "--prompts=some.jsonl", *flags), "a field prompt")
+    (tmp_path / "none.txt").write_text("\n")
+    assert_refused(binaries.run(tmp_path, "sample", "--prompts=none.txt", *flags), "no prompt in 'none.txt'")
+
+
+@pytest.mark.slow
+def test_a_conversation(checkpoint: pathlib.Path):
+    """In a real terminal: beginnings over two lines, again, commands and mistakes."""
+    typed = ["Lily \\", "saw", "/again", "/seed x", "/temperature 0", "Tom", "/continue", "/what", "/quit"]
+    command = [sys.executable, "-m", "tinyjax.bin.sample", f"--checkpoint={checkpoint}", "--interactive"]
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=binaries.ROOT)
+    os.close(slave)
+    shown = ""
+    for line in typed:
+        shown += until_prompted(master)
+        os.write(master, f"{line}\n".encode())
+    assert process.wait(60) == 0
+    os.close(master)
+    (greedy,) = generate(load_model(checkpoint), ["Tom"], options=Options(temperature=0.0))
+    assert greedy.text.strip()[:40] in shown.replace("\r", "")
+    assert shown.count("Lily") >= 3
+    assert "error: 'x' is not a number" in shown
+    assert shown.count("/continue         go on") == 2  # at the start, and after a command that there isn't
+
+
+def until_prompted(terminal: int) -> str:
+    shown = ""
+    while not re.search(r"(^|\n)(> |\. )$", shown):
+        ready, _, _ = select.select([terminal], [], [], 120)
+        assert ready, shown
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown

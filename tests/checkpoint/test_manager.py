@@ -25,7 +25,7 @@ from tinyjax.checkpoint.manager import (
 from tinyjax.config import MeshConfig
 from tinyjax.errors import UserError
 from tinyjax.parallel.sharding import make_mesh
-from tinyjax.sample.engine import load_model
+from tinyjax.sample.model import load_model
 from tinyjax.train.loop import train
 from tinyjax.train.step import abstract_state, compile_init
 

@@ -42,6 +42,16 @@ def test_all_parameters_are_taken_sharded_as_here(tiny_run, tiny_data, devices, 
     jax.tree.map(lambda a, b: a.sharding == b.sharding or pytest.fail("sharding"), taken, here)
 
 
+def test_the_average_is_taken_where_there_is_one(tiny_data, devices, tmp_path: pathlib.Path):
+    lengths = {"train__num_steps": 3, "train__eval_every": 100}
+    train(tiny_config(data__path=str(tiny_data.path), train__ema_decay=0.9, **lengths), tmp_path)
+    folder, here = checkpoints.find(tmp_path), fresh(devices)
+    taken = parameters_from(str(folder), here, tiny_data.tokenizer)
+    target = copying.on_one_device(folder, "ema")
+    average = checkpoints.read_state(folder, ema=target)["ema"]
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(taken), jax.device_get(average))
+
+
 def test_what_is_missing_and_misshapen_is_named(tiny_run, tiny_data, devices):
     here = fresh(devices, model__d_ff=96, model__qk_norm=True)
     with pytest.raises(UserError, match="does not fit this model") as error:

@@ -9,7 +9,7 @@ from tests.evaluate.test_loss import nats_of_text
 from tests.tiny import little_stories
 from tinyjax.evaluate import difficulty
 from tinyjax.evaluate.difficulty import story_losses
-from tinyjax.sample.engine import load_model
+from tinyjax.sample.model import load_model
 
 # Of every length: longer than the model's context of 64 tokens, a letter, and just as much as a window holds.
 TEXTS = [*little_stories(45), "A", "Zoë! " * 50, "", *("Lily saw a boat. " * n for n in range(1, 12))]

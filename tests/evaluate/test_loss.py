@@ -16,7 +16,7 @@ from tinyjax.evaluate.loss import Evaluation, compile_scores, evaluate_loss, sto
 from tinyjax.model.decoder import Decoder
 from tinyjax.model.parameters import abstract_params
 from tinyjax.parallel.sharding import make_mesh
-from tinyjax.sample.engine import load_model
+from tinyjax.sample.model import load_model
 from tinyjax.stories import examples
 
 
@@ -54,7 +54,7 @@ def nats_of_text(config: ModelConfig, params: dict, tokenizer, text: str) -> lis
 
 
 _forward = jax.jit(
-    lambda config, params, row: Decoder(config).apply({"params": params}, row)[0], static_argnums=0
+    lambda config, params, row: Decoder(config).apply({"params": params}, row), static_argnums=0
 )
 
 

@@ -11,7 +11,7 @@ import scipy.special
 
 from tests.tiny import VOCAB_SIZE, packed_rows, tiny_model
 from tinyjax.config import ModelConfig
-from tinyjax.model.decoder import Decoder, dropout, hidden_states, init_cache, logits, segment_positions
+from tinyjax.model.decoder import Decoder, dropout, hidden_states, logits, segment_positions
 from tinyjax.model.loss import mean_loss, token_nll
 from tinyjax.model.parameters import abstract_params
 
@@ -36,7 +36,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 @functools.partial(jax.jit, static_argnums=0)
 def forward(config: ModelConfig, params: dict, tokens_BT, segments_BT=None):
-    return Decoder(config).apply({"params": params}, tokens_BT, segments_BT)[0]
+    return Decoder(config).apply({"params": params}, tokens_BT, segments_BT)
 
 
 def logits_of(config: ModelConfig, params: dict, tokens_BT, segments_BT=None) -> np.ndarray:
@@ -95,29 +95,6 @@ def test_positions_start_again_with_each_story():
     assert segment_positions(segments).tolist() == [[0, 1, 2, 0, 1, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("qk_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_decoding_with_the_cache_equals_the_full_forward(qk_norm: bool):
-    """Two rows that are at different positions: 7 and 12 tokens read at once, the rest one by one."""
-    config = tiny_model(qk_norm=qk_norm)
-    params, starts = make_params(config), np.array([7, 12])
-    tokens = packed_rows(2, 20)["inputs"]
-    wanted = logits_of(config, params, tokens)
-    step = jax.jit(
-        lambda params, tokens, positions, cache: Decoder(config).apply(
-            {"params": params}, tokens, positions_BT=positions, cache=cache
-        )
-    )
-    positions = np.tile(np.arange(12), (2, 1))
-    prompts = np.where(np.arange(12) < starts[:, None], tokens[:, :12], 0)
-    got, cache = step(params, prompts, positions, init_cache(config, 2, 20))
-    for row, start in enumerate(starts):
-        np.testing.assert_allclose(got[row, :start], wanted[row, :start], rtol=1e-4, atol=1e-5)
-    for offset in range(8):
-        at = starts + offset
-        got, cache = step(params, tokens[[0, 1], at][:, None], at[:, None], cache)
-        np.testing.assert_allclose(got[:, 0], wanted[[0, 1], at], rtol=1e-4, atol=1e-5)
-
-
 def test_the_loss_starts_near_that_of_a_uniform_guess():
     config = tiny_model()
     params = jax.jit(Decoder(config).init)(jax.random.key(0), np.zeros((1, 2), np.int32))["params"]
@@ -153,7 +130,7 @@ REMAT = ["block", "attention", "dots"]
 
 def sum_of_squares(config: ModelConfig, params: dict, batch: dict, dropout_key=None) -> jax.Array:
     """Returns a scalar that every parameter has a part in."""
-    hidden_BTD, _ = hidden_states(config, params, batch["inputs"], batch["segments"], dropout_key=dropout_key)
+    hidden_BTD = hidden_states(config, params, batch["inputs"], batch["segments"], dropout_key=dropout_key)
     return jnp.square(logits(config, params, hidden_BTD)).mean()
 
 
@@ -196,9 +173,9 @@ def test_dropout_goes_by_its_key():
     batch, config = packed_rows(2, LENGTH), tiny_model(dropout=0.5)
     run = jax.jit(hidden_states, static_argnums=0)
     inputs = (config, make_params(config), batch["inputs"], batch["segments"])
-    without, _ = run(*inputs)
-    np.testing.assert_array_equal(without, run(tiny_model(), *inputs[1:])[0])
-    first, again, other = (run(*inputs, dropout_key=jax.random.key(k))[0] for k in (1, 1, 2))
+    without = run(*inputs)
+    np.testing.assert_array_equal(without, run(tiny_model(), *inputs[1:]))
+    first, again, other = (run(*inputs, dropout_key=jax.random.key(k)) for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert min(np.abs(first - other).mean(), np.abs(first - without).mean()) > 0.1
 

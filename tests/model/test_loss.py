@@ -85,7 +85,7 @@ def test_z_loss_is_the_mean_square_of_log_z_and_not_in_the_loss():
     config, batch = tiny_model(), packed_rows(4, LENGTH)
     params = make_params(config)
     (objective, loss), _ = gradient(params, batch, config, 16, 0.5)
-    logits, _ = Decoder(config).apply({"params": params}, batch["inputs"], batch["segments"])
+    logits = Decoder(config).apply({"params": params}, batch["inputs"], batch["segments"])
     log_z = scipy.special.logsumexp(np.asarray(logits, np.float64), axis=-1)[batch["weights"] > 0]
     assert float(objective - loss) == pytest.approx(0.5 * np.mean(log_z**2), rel=1e-5)
     assert float(loss) == pytest.approx(float(defined_loss(params, config, batch)), rel=1e-6)

@@ -1,3 +1,3 @@
-from tests.tiny import devices
+from tests.tiny import devices, tiny_data
 
-__all__ = ["devices"]
+__all__ = ["devices", "tiny_data"]

@@ -34,14 +34,17 @@ STEPS = 3
 TOLERANCE = 2e-4
 
 
-def step_config(optimizer: str, remat: str = "none") -> Config:
-    return tiny_config(
-        model__remat=remat,
-        optimizer__name=optimizer,
-        optimizer__warmup_steps=1,
-        model__vocab_size=VOCAB_SIZE,
-        model__qk_norm=True,
-    )
+# What is trained: the llama family by two optimizers, and gpt_neo, in two micro-batches.
+VARIANTS = {
+    "adamw": {"model__qk_norm": True},
+    "muon": {"model__qk_norm": True, "optimizer__name": "muon"},
+    "gpt_neo": {"model__family": "gpt_neo", "model__window": 16, "train__accumulation": 2},
+}
+
+
+def step_config(variant: str, remat: str = "none") -> Config:
+    fixed = {"model__remat": remat, "optimizer__warmup_steps": 1, "model__vocab_size": VOCAB_SIZE}
+    return tiny_config(**(fixed | VARIANTS[variant]))
 
 
 def run_steps(config: Config, mesh: jax.sharding.Mesh) -> tuple[list[float], TrainState]:
@@ -58,12 +61,12 @@ def run_steps(config: Config, mesh: jax.sharding.Mesh) -> tuple[list[float], Tra
 @pytest.fixture(scope="module")
 def on_one_device(devices) -> dict[str, list[float]]:
     mesh = make_mesh(ONE, devices[:1])
-    return {name: run_steps(step_config(name), mesh)[0] for name in ("adamw", "muon")}
+    return {variant: run_steps(step_config(variant), mesh)[0] for variant in VARIANTS}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "optimizer", "remat"),
+    ("name", "variant", "remat"),
     [
         ("replica 8", "adamw", "none"),
         ("fsdp 8", "muon", "none"),
@@ -75,17 +78,19 @@ def on_one_device(devices) -> dict[str, list[float]]:
         ("replica 2, sequence 4", "adamw", "none"),
         ("two slices", "adamw", "none"),
         ("two slices by fsdp", "adamw", "block"),
+        ("replica 2, fsdp 2, tensor 2", "gpt_neo", "block"),
+        ("fsdp 2, sequence 2, tensor 2", "gpt_neo", "attention"),
     ],
 )
 def test_every_mesh_gives_the_losses_of_one_device(
-    name: str, optimizer: str, remat: str, devices, on_one_device
+    name: str, variant: str, remat: str, devices, on_one_device
 ):
     """On windows of several stories and padding, which reach over the shards of the sequence axis."""
     mesh = make_mesh(MESHES[name], devices)
-    losses, state = run_steps(step_config(optimizer, remat), mesh)
+    losses, state = run_steps(step_config(variant, remat), mesh)
     assert losses[2] < losses[0] + 1  # it did not blow up
-    np.testing.assert_allclose(losses, on_one_device[optimizer], rtol=TOLERANCE)
-    assert_sharded_as_declared(step_config(optimizer), mesh, state)
+    np.testing.assert_allclose(losses, on_one_device[variant], rtol=TOLERANCE)
+    assert_sharded_as_declared(step_config(variant), mesh, state)
 
 
 def assert_sharded_as_declared(config: Config, mesh: jax.sharding.Mesh, state: TrainState) -> None:

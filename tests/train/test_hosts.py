@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import json
 import multiprocessing
 import os
 import pathlib
@@ -23,7 +24,11 @@ from tests.train.test_resume import last_step
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.errors import UserError
 from tinyjax.parallel.distributed import Job, joined
+from tinyjax.sample.model import load_model
+from tinyjax.sample.options import Options
+from tinyjax.sample.stories import generate
 from tinyjax.train.loop import CHECKPOINTS, train
+from tinyjax.train.report import SAMPLES
 
 # The same sums in another order: those over a process's devices first, then those over the network.
 TOLERANCE = 1e-5
@@ -180,6 +185,8 @@ def flags(data: pathlib.Path, run: pathlib.Path | str) -> list[str]:
         "train.num_steps": STEPS,
         "train.eval_every": 20,
         "train.checkpoint_every": 20,
+        "train.sample_prompts": "One day|",
+        "train.sample_tokens": 4,
         "mesh.replica": 4,
         "mesh.fsdp": 2,
     }
@@ -266,6 +273,16 @@ def test_the_losses_are_those_of_one_process(story: Story, alone: pathlib.Path):
     assert list(losses(story.run)) == list(losses(alone))
     np.testing.assert_allclose(list(losses(story.run).values()), list(losses(alone).values()), rtol=TOLERANCE)
     assert evaluations(story.run).keys() == evaluations(alone).keys()
+
+
+@pytest.mark.slow
+def test_they_tell_the_stories_of_the_parameters_that_they_share(story: Story):
+    lines = [json.loads(line) for line in (story.run / SAMPLES).read_text().splitlines()]
+    assert [(line["step"], line["prompt"]) for line in lines] == [
+        (s, p) for s in (20, 40) for p in ("One day", "")
+    ]
+    wanted = generate(load_model(story.run), ["One day", ""], options=Options(max_tokens=4))
+    assert [line["story"] for line in lines[2:]] == [c.prompt + c.text for c in wanted]
 
 
 @pytest.mark.slow

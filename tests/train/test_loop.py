@@ -73,7 +73,7 @@ def test_the_metrics_say_what_the_readme_says(tiny_run: pathlib.Path):
     update, evaluation = metrics(tiny_run)[1], metrics(tiny_run)[-1]
     assert set(update) == {
         "step", "loss", "bits_per_byte", "grad_norm", "learning_rate", "seconds", "tokens_per_second",
-        "input_wait_share",
+        "input_wait_share", "flops_per_second", "goodput", "wall_seconds",
     }  # fmt: skip
     assert set(evaluation) == {"step"} | {
         f"validation/{name}"

@@ -153,7 +153,7 @@ def test_the_best_learning_rate_stays_put_with_mup_and_moves_without(batches: li
 
 def change_of_logits(config: OptimizerConfig, rate: float, model: ModelConfig, batches: list[Batch]) -> float:
     """Returns the root mean square of what a few updates add to the logits."""
-    forward = jax.jit(lambda params, inputs: Decoder(model).apply({"params": params}, inputs)[0])
+    forward = jax.jit(lambda params, inputs: Decoder(model).apply({"params": params}, inputs))
     _, params = make_trainer(config, model)(batches, rate)
     before, after = (forward(p, batches[0]["inputs"]) for p in (initialise(model), params))
     return float(jnp.sqrt(jnp.mean(jnp.square(after - before))))

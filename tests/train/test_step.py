@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,11 +14,12 @@ from jax._src.array import ArrayImpl
 
 from tests.tiny import VOCAB_SIZE, packed_rows, tiny_config
 from tests.train.test_loop import evaluations, metrics
+from tinyjax.bin.samples import go_on
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.config import Config, MeshConfig
-from tinyjax.errors import UserError
+from tinyjax.errors import Stopped, UserError
 from tinyjax.parallel.sharding import make_mesh, put_batch
-from tinyjax.sample.engine import load_model
+from tinyjax.sample.model import load_model
 from tinyjax.train import log, loop
 from tinyjax.train.run import Progress
 from tinyjax.train.step import (
@@ -279,24 +281,45 @@ def test_a_run_that_only_skips_ends_and_keeps_its_last_good_checkpoint(
     tiny_data, tmp_path: pathlib.Path, monkeypatch
 ):
     """Parameters give no number from step 6 on; steps 8 and 9 would be checkpoints."""
-
-    def poisoned(config: Config, mesh: jax.sharding.Mesh) -> Callable:
-        step = compile_step(config, mesh)
-
-        def run(state: TrainState, batch: dict, num_steps: int) -> tuple[TrainState, Metrics]:
-            broken = int(state.step) >= 5
-            params = jax.tree.map(lambda x: x * jnp.nan if broken else x, state.params)
-            return step(state._replace(params=params), batch, num_steps)
-
-        return run
-
-    monkeypatch.setattr(loop, "compile_step", poisoned)
+    poison(monkeypatch)
     config = run_config(tiny_data, train__max_skipped=4, train__log_every=5, train__num_steps=40)
     with pytest.raises(UserError, match=r"the 4 updates up to step 9 were skipped.*checkpoint is kept"):
         loop.train(config, tmp_path / "run")
     assert checkpoints.steps(tmp_path / "run" / loop.CHECKPOINTS) == [4]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(read_all(config, tmp_path / "run")["params"]))
     assert [line["skipped"] for line in metrics(tmp_path / "run")] == [0, 5]
+    assert [line["loss"] is None for line in metrics(tmp_path / "run")] == [False, True]
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, signal_at: int = 0) -> None:
+    """Makes parameters give no number from step 6 on; and has SIGTERM come with step `signal_at`."""
+
+    def poisoned(config: Config, mesh: jax.sharding.Mesh) -> Callable:
+        step = compile_step(config, mesh)
+
+        def run(state: TrainState, batch: dict, num_steps: int) -> tuple[TrainState, Metrics]:
+            number = int(state.step) + 1
+            params = jax.tree.map(lambda x: x * jnp.nan if number >= 6 else x, state.params)
+            if number == signal_at:
+                signal.raise_signal(signal.SIGTERM)
+            return step(state._replace(params=params), batch, num_steps)
+
+        return run
+
+    monkeypatch.setattr(loop, "compile_step", poisoned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("every", "said"), [(4, "the newest one is of step 4"), (12, "there is none before it")]
+)
+def test_stopped_while_it_skips_it_says_what_is_saved(
+    every: int, said: str, tiny_data, tmp_path: pathlib.Path, monkeypatch
+):
+    poison(monkeypatch, signal_at=7)
+    config = run_config(tiny_data, train__max_skipped=4, train__checkpoint_every=every)
+    with pytest.raises(Stopped, match=f"after step 7; it was skipped, so no checkpoint of it .*; {said}"):
+        loop.train(config, tmp_path / "run")
 
 
 # Number formats.
@@ -379,12 +402,18 @@ def test_no_step_brings_anything_to_the_host(tiny_data, tmp_path: pathlib.Path, 
     for owner, name in ((log.Log, "_write"), (loop, "save"), (loop, "start"), (loop, "resume")):
         monkeypatch.setattr(owner, name, allow(name, getattr(owner, name)))
     make_evaluate = loop.make_evaluate
+    make_tell = loop.make_tell
     monkeypatch.setattr(loop, "make_evaluate", lambda *a: allow("evaluate", make_evaluate(*a)))
-    config = run_config(tiny_data, train__log_every=5, train__max_skipped=3, train__ema_decay=0.9)
+    monkeypatch.setattr(loop, "make_tell", lambda *a: allow("tell", make_tell(*a)))
+    config = run_config(
+        tiny_data, train__log_every=5, train__max_skipped=3, train__ema_decay=0.9,
+        train__statistics_every=3, train__sample_prompts="One day", train__sample_tokens=2,
+        train__profile_from=6, train__profile_steps=2,
+    )  # fmt: skip
     with jax.transfer_guard_device_to_host("disallow_explicit"):
-        loop.train(config, tmp_path / "run")
+        loop.train(config, tmp_path / "run", go_on)
     assert not reads
     assert seen.count("_write") == 3  # after steps 5, 10 and 12
-    assert {"save", "start", "evaluate"} <= set(seen)
+    assert {"save", "start", "evaluate", "tell"} <= set(seen)
     float(jnp.float32(1) + jax.device_put(1.0))
     assert reads  # the spy would have seen one

@@ -22,7 +22,7 @@ from tinyjax.train.validation import make_evaluate
 config = tiny_config(data__path=sys.argv[1], data__batch_size=1, mesh__replica=1)
 run = prepare_run(config, sys.argv[2])
 progress = start(run)
-with open_report(run.folder, 0) as report:
+with open_report(run, 0, 0.0) as report:
     evaluate = make_evaluate(run, report)
     told, process = [], psutil.Process()
     # What was freed goes back to the system; kept for later, it would hide a leak.

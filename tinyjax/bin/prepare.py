@@ -80,7 +80,7 @@ def _measure(difficulty: str) -> Measure | None:
         return None
     from tinyjax.bin import backend  # with a model comes JAX, which worker processes do without
     from tinyjax.evaluate.difficulty import story_losses
-    from tinyjax.sample.engine import load_model
+    from tinyjax.sample.model import load_model
 
     backend.start()
     model = load_model(difficulty.removeprefix("loss:"))

@@ -1,12 +1,19 @@
-"""What `prepare` and `quickstart` show while stories are prepared, and of what came of it."""
+"""What binaries show while stories are prepared or told, and of what came of it."""
 
 import contextlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from tinyjax.data.manifests import Prepared
 from tinyjax.data.manifests import Progress as Report
@@ -49,6 +56,21 @@ def _plain_lines() -> Report:
             print(f"{stage} ...", file=sys.stderr, flush=True)
 
     return report
+
+
+@contextlib.contextmanager
+def show_count(what: str, total: int) -> Generator[Callable[[str], None]]:
+    """Yields what counts one more of `total` done, and shows a word on it; on a terminal only."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.completed:,} of {task.total:,} " + what),
+        BarColumn(),
+        TextColumn("{task.fields[word]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=total, word="")
+        yield lambda word: bars.update(task, advance=1, word=word)
 
 
 _REASONS = {"empty": "empty", "in_validation": "also in the validation set"}

@@ -15,12 +15,13 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from tinyjax.bin import app, backend, options
+from tinyjax.bin import app, backend, options, samples
 from tinyjax.bin.progress import show_progress, summary
 from tinyjax.config import Config
 from tinyjax.data.prepare import prepare
 from tinyjax.evaluate.loss import Evaluation
-from tinyjax.sample.engine import generate, load_model
+from tinyjax.sample.model import load_model
+from tinyjax.sample.stories import generate
 from tinyjax.train.loop import train
 
 EMBEDDED = "world:12000"
@@ -59,7 +60,7 @@ def run(argv: Sequence[str]) -> None:
     print(f"Step 2 of 3: training for {_MINUTES.value:g} minutes, in {folder}", flush=True)
     config = with_run(config, str(folder / "data"), _MINUTES.value)
     backend.start(config.data.batch_size)
-    result = train(config, folder)
+    result = train(config, folder, samples.go_on)
     print("Step 3 of 3: three new stories\n", flush=True)
     print(tell(folder))
     print(closing(folder, result, time.monotonic() - begin))

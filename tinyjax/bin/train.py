@@ -2,7 +2,8 @@
 
     python -m tinyjax.bin.train --config=configs/quickstart.py --config.data.path=data/a --run_dir=runs/a
 
-The run folder gets checkpoints, metrics.jsonl, TensorBoard files and config.json.
+The run folder gets checkpoints, metrics.jsonl, TensorBoard files, config.json, and what was asked for of
+samples.jsonl and a profile.
 
 On several machines the same command is started on all of them, with data and run folder that all see; TPU
 slices, SLURM and Kubernetes jobs find each other. Elsewhere each is told its place:
@@ -18,8 +19,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from tinyjax.bin import app, backend
+from tinyjax.bin import app, backend, samples
 from tinyjax.errors import UserError
+from tinyjax.parallel import maintenance
 from tinyjax.parallel.distributed import Job, StoppedAlone, detect, joined
 from tinyjax.train.loop import train
 
@@ -52,10 +54,11 @@ def run(argv: Sequence[str]) -> None:
         raise UserError("--run_dir is missing; give the folder this run writes to, as in runs/first")
     config = app.config_from_flags(_CONFIG)
     job = _job()
+    maintenance.watch()
     try:
         with joined(job, start_seconds=_START_SECONDS.value, lost_seconds=_LOST_SECONDS.value):
             backend.start(config.data.batch_size // (job.num_processes if job else 1))
-            train(config, _RUN_DIR.value)
+            train(config, _RUN_DIR.value, samples.go_on)
     except StoppedAlone as error:
         if job is None:
             raise

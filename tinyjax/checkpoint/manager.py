@@ -109,8 +109,12 @@ def open_for_writing(folder: epath.PathLike, keep_every: int) -> Generator[ocp.C
 
 
 def save(manager: ocp.CheckpointManager, params: Any, opt_state: Any, meta: Meta, **more: Any) -> None:
-    """Starts saving in the background, `more` items too; an earlier save that failed raises here."""
+    """Starts saving in the background, `more` items too; an earlier save that failed raises here.
+
+    `opt_state` is None for a model that was not trained here.
+    """
     state = {"params": params, "opt_state": opt_state, **more}
+    state = {name: item for name, item in state.items() if item is not None}
     sums = {name: sums_of(item) for name, item in state.items()}
     items = ocp.args.Composite(
         **{name: ocp.args.StandardSave(item) for name, item in state.items()},

@@ -14,6 +14,8 @@ from tinyjax.tokenizer import Tokenizer
 def parameters_from(checkpoint: str, fresh: dict, tokenizer: Tokenizer, allow_missing: str = "") -> dict:
     """Returns the parameters of a checkpoint, sharded as in `fresh`, whose own values fill what is missing.
 
+    Where that run kept an average of its parameters, it is the average: what was evaluated and sampled.
+
     Args:
       checkpoint: a run folder (its newest step is taken), its checkpoints folder, or one step.
       fresh: parameters as they were initialised.
@@ -25,23 +27,24 @@ def parameters_from(checkpoint: str, fresh: dict, tokenizer: Tokenizer, allow_mi
       UserError: the tokenizers differ, or a parameter is missing, misshapen or not expected.
     """
     folder = checkpoints.find(checkpoint)
-    _check_tokenizer(folder, tokenizer)
-    stored, wanted = checkpoints.stored_shapes(folder, "params"), checkpoints.shapes(fresh)
+    meta = checkpoints.read_meta(folder)
+    _check_tokenizer(folder, meta.tokenizer, tokenizer)
+    item = "ema" if meta.config.train.ema_decay else "params"
+    stored, wanted = checkpoints.stored_shapes(folder, item), checkpoints.shapes(fresh)
     if problems := checkpoints.differences(stored, wanted, allow_missing):
         raise UserError(
             f"config.train.init_from '{folder}' does not fit this model: {checkpoints.listed(problems, 20)}; "
             "use a config of the same shapes, or start what differs afresh: config.train.allow_missing=REGEX"
         )
     taken = {name for name in wanted if stored.get(name) == wanted[name]}
-    return _merge(fresh, _read(folder, _pick(fresh, taken)))
+    return _merge(fresh, _read(folder, item, _pick(fresh, taken)))
 
 
-def _check_tokenizer(folder: epath.Path, tokenizer: Tokenizer) -> None:
-    theirs = checkpoints.read_meta(folder).tokenizer.sha256
-    if theirs != tokenizer.sha256:
+def _check_tokenizer(folder: epath.Path, theirs: Tokenizer, ours: Tokenizer) -> None:
+    if theirs.sha256 != ours.sha256:
         raise UserError(
-            f"config.train.init_from '{folder}' has another tokenizer (sha256 {theirs[:12]}) than the data "
-            f"({tokenizer.sha256[:12]}); prepare the data with --tokenizer of that run's data"
+            f"config.train.init_from '{folder}' has another tokenizer (sha256 {theirs.sha256[:12]}) than the "
+            f"data ({ours.sha256[:12]}); prepare the data with --tokenizer of that run's data"
         )
 
 
@@ -58,18 +61,18 @@ def _pick(tree: dict, names: set[str], prefix: str = "") -> dict:
     return kept
 
 
-def _read(folder: epath.Path, target: dict) -> dict:
-    """Reads some of the parameters."""
+def _read(folder: epath.Path, item: str, target: dict) -> dict:
+    """Reads some of the parameters of an item."""
     arguments = ocp.args.PyTreeRestore(
         item=target,
         restore_args=ocp.checkpoint_utils.construct_restore_args(target),
         partial_restore=True,
     )
     with checkpoints.explained(folder), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        read = reader.restore(checkpoints.absolute(folder) / "params", args=arguments)
-        sums = checkpoints.read_json(folder)["checksums"]["params"]
+        read = reader.restore(checkpoints.absolute(folder) / item, args=arguments)
+        sums = checkpoints.read_json(folder)["checksums"][item]
         if not checkpoints.sums_of(read).items() <= sums.items():
-            raise ValueError("the numbers in 'params' are not those that were written")
+            raise ValueError(f"the numbers in '{item}' are not those that were written")
     return read
 
 

@@ -18,7 +18,7 @@ _BATCH_TOKENS = 4096
 
 
 class Model(Protocol):
-    """What the loss needs of a model; what `tinyjax.sample.engine.load_model` reads has it."""
+    """What the loss needs of a model; what `tinyjax.sample.model.load_model` reads has it."""
 
     @property
     def config(self) -> ModelConfig:

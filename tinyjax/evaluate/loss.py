@@ -7,6 +7,7 @@ bits/byte = nats of all targets (the end of each story included) / ln 2 / bytes 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,21 +43,26 @@ def compile_scores(
     Logits are computed for `chunk` positions at a time; 0: for all at once.
     """
     token_bytes = tokenizer.token_bytes_V
-
-    def scores(params: dict, batch: Batch, token_bytes_V: jax.Array) -> Scores:
-        # The first id of a story may stand for a space that the tokenizer has put before it.
-        prefix_BT = jnp.where(batch["inputs"] == tokenizer.bos_id, tokenizer.prefix_bytes, 0)
-        counted_BT = batch["weights"] > 0
-        bytes_BT = jnp.where(counted_BT, token_bytes_V[batch["targets"]] - prefix_BT, 0)
-        return token_nll(model, params, batch, chunk), bytes_BT, jnp.where(counted_BT, batch["segments"], 0)
-
-    jitted = jax.jit(scores, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    jitted = jit_scores(model, mesh, tokenizer.bos_id, tokenizer.prefix_bytes, chunk)
 
     def run(params: dict, batch: Batch) -> Scores:
         with jax.set_mesh(mesh):
             return jitted(params, batch, token_bytes)
 
     return run
+
+
+def jit_scores(model: ModelConfig, mesh: Mesh, bos_id: int, prefix_bytes: int, chunk: int) -> Any:
+    """Returns the jitted (params, batch, token_bytes_V) -> Scores, to be called with `mesh` set."""
+
+    def scores(params: dict, batch: Batch, token_bytes_V: jax.Array) -> Scores:
+        # The first id of a story may stand for a space that the tokenizer has put before it.
+        prefix_BT = jnp.where(batch["inputs"] == bos_id, prefix_bytes, 0)
+        counted_BT = batch["weights"] > 0
+        bytes_BT = jnp.where(counted_BT, token_bytes_V[batch["targets"]] - prefix_BT, 0)
+        return token_nll(model, params, batch, chunk), bytes_BT, jnp.where(counted_BT, batch["segments"], 0)
+
+    return jax.jit(scores, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def evaluate_loss(

@@ -2,6 +2,7 @@
 
 `reference` is the definition. `blockwise` never holds more than one block of scores, recomputes them in
 its own backward pass, and skips blocks after the diagonal or before the window: it is what makes CPUs fast.
+`fused` and `splash` do the same on TPUs, by kernels: ours for windows that fit on the chip, JAX's for any.
 Axes: B batch, T query positions, S source positions, H query heads, G key/value heads, R = H // G query
 heads per key/value head, K head width.
 """
@@ -14,11 +15,14 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
+from tinyjax.errors import UserError
+from tinyjax.model import fused, splash
+from tinyjax.model.fused import MIXED
+from tinyjax.parallel.chips import platform
 from tinyjax.parallel.sharding import partition_spec
 
 BLOCK = 64  # query positions per block: 64 x 512 float32 scores of a few heads stay in a core's cache
 MASKED = -1e30  # a score that softmax turns into exactly 0; finite, so that no NaN arises
-MIXED = "attention"  # the name that remat policies know the results of attention by
 
 
 def attention(
@@ -41,23 +45,51 @@ def attention(
       k_BTGK: keys.
       v_BTGK: values.
       segments_BT: numbers of the segments.
-      implementation: "auto" chooses by backend.
+      implementation: "auto" chooses by the platform: see `choose`.
       scale: multiplies the logits; default 1/sqrt(K).
       window: the number of positions, its own included, that a query sees at most; default: all.
       local: scalar; where false, `window` doesn't count. It may be traced: layers of both kinds share a scan.
 
     Returns:
       [B, T, H, K] in the dtype of `q_BTHK`.
+
+    Raises:
+      UserError: kernels were asked for that can't be had here; see `choose`.
     """
     window = None if window is None or window >= q_BTHK.shape[1] else window
-    if implementation == "auto":
-        implementation = "blockwise" if jax.default_backend() == "cpu" else "reference"
+    implementation = choose(implementation, q_BTHK.shape[1])
     if implementation == "reference":
         mask_BTS = causal_segment_mask(segments_BT, window, local)
         return checkpoint_name(masked_attention(q_BTHK, k_BTGK, v_BTGK, mask_BTS, scale), MIXED)
     scale = _default_scale(q_BTHK) if scale is None else scale
-    run = _per_device(functools.partial(_blockwise, scale, window))
+    function = {"blockwise": _blockwise, "fused": fused.fused, "splash": splash.splash}[implementation]
+    run = _per_device(functools.partial(function, scale, window))
     return run(q_BTHK, k_BTGK, v_BTGK, segments_BT, jnp.asarray(local))
+
+
+def choose(implementation: str, length: int) -> str:
+    """Returns the implementation for windows of this length on the present platform.
+
+    "auto" is blockwise on CPUs; on TPUs fused, or else splash, or else reference; elsewhere reference.
+
+    Raises:
+      UserError: kernels were asked for that can't be had.
+    """
+    if implementation in ("reference", "blockwise"):
+        return implementation
+    on = platform()
+    why_not = {
+        name: module.refusal(length) if on == "tpu" else f"it runs on TPUs, not on '{on}'"
+        for name, module in (("fused", fused), ("splash", splash))
+    }
+    if implementation == "auto":
+        can = [name for name, reason in why_not.items() if not reason]
+        return "blockwise" if on == "cpu" else (*can, "reference")[0]
+    if why_not[implementation]:
+        raise UserError(
+            f"config.model.attention is '{implementation}', but {why_not[implementation]}; leave it at 'auto'"
+        )
+    return implementation
 
 
 def causal_segment_mask(

@@ -2,13 +2,16 @@
 
 `Decoder` is a thin Linen module (`init` and `apply`); the mathematics are pure functions on the tree that
 `tinyjax.model.parameters` declares. What is declared is used: a norm with a bias is LayerNorm, an MLP with a
-gate is SwiGLU. Blocks run in one `lax.scan`, so compile time does not grow with depth.
+gate is SwiGLU. Blocks run in one `lax.scan`, so compile time does not grow with depth; `tinyjax.model.cached`
+runs the same blocks a token at a time.
 Axes: B batch, T positions, D d_model, H heads, G key/value heads, K head width, F d_ff, V vocabulary,
-S cached positions, L layers.
+L layers.
 """
 
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,43 +20,31 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tinyjax.config import ModelConfig
 from tinyjax.errors import UserError
-from tinyjax.model.attention import MIXED, attention, causal_mask, masked_attention
+from tinyjax.model.attention import MIXED, attention
+from tinyjax.model.fused import HEADS
 from tinyjax.model.parameters import declare, is_parameter
+from tinyjax.parallel.chips import platform
 from tinyjax.parallel.sharding import constrain
 
 Params = dict[str, jax.Array]  # of one block
 Rope = tuple[jax.Array, jax.Array]  # cosine and sine
+# From queries [B, T, H, K], keys and values [B, T, G, K]: what heads take [B, T, H, K], and what is kept.
+Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 PROJECTED = "projected"  # the name that remat policies know products with matrices by
 REMAT = {  # what is saved for the backward pass, by config.remat; "none" saves all
     "block": jax.checkpoint_policies.nothing_saveable,
     "attention": jax.checkpoint_policies.save_only_these_names(MIXED),
-    "dots": jax.checkpoint_policies.save_only_these_names(MIXED, PROJECTED),
+    "dots": jax.checkpoint_policies.save_only_these_names(MIXED, HEADS, PROJECTED),
 }
-
-
-class KVCache(NamedTuple):
-    """Keys (after RoPE) and values of the positions seen so far, for every block."""
-
-    k_LBSGK: jax.Array
-    v_LBSGK: jax.Array
 
 
 class Layer(NamedTuple):
     """What differs between the blocks; stacked over them, it is what the scan runs over."""
 
     params: Params
-    cache: KVCache | None
     local: jax.Array | None  # whether it sees a window only; None where no block does
     dropout_key: jax.Array | None
-
-
-class Places(NamedTuple):
-    """Where the tokens stand."""
-
-    segments_BT: jax.Array
-    positions_BT: jax.Array
-    rope: Rope | None  # of these positions; None where they are learned
 
 
 class Decoder(nn.Module):
@@ -66,29 +57,22 @@ class Decoder(nn.Module):
         self,
         tokens_BT: jax.Array,
         segments_BT: jax.Array | None = None,
-        positions_BT: jax.Array | None = None,
-        cache: KVCache | None = None,
         *,
         dropout_key: jax.Array | None = None,
-    ) -> tuple[jax.Array, KVCache | None]:
-        """Returns float32 logits [B, T, V] and the updated cache (None without one).
+    ) -> jax.Array:
+        """Returns float32 logits [B, T, V].
 
         Args:
           tokens_BT: int32 token ids.
           segments_BT: stories packed side by side, numbered; a position sees its own only. Default: one.
-          positions_BT: each token's position in its story. Default: counted from the segment's start.
-          cache: where given, keys and values are written at `positions_BT` and read from there, and
-            segments are ignored; rows may be at different positions.
           dropout_key: of `config.dropout`, in training; without it nothing is dropped.
 
         Raises:
           UserError: more tokens than learned positions.
         """
         params = {name: self.param(name, _initialise, node) for name, node in declare(self.config).items()}
-        hidden_BTD, cache = hidden_states(
-            self.config, params, tokens_BT, segments_BT, positions_BT, cache, dropout_key=dropout_key
-        )
-        return logits(self.config, params, hidden_BTD), cache
+        hidden_BTD = hidden_states(self.config, params, tokens_BT, segments_BT, dropout_key=dropout_key)
+        return logits(self.config, params, hidden_BTD)
 
 
 def _initialise(key: jax.Array, node: dict) -> dict:
@@ -97,64 +81,80 @@ def _initialise(key: jax.Array, node: dict) -> dict:
     return treedef.unflatten(leaf.init(k) for leaf, k in zip(leaves, keys, strict=True))
 
 
-def init_cache(config: ModelConfig, batch_size: int, length: int) -> KVCache:
-    """Returns an empty cache for `batch_size` rows of up to `length` positions; see `Decoder` for errors."""
-    _check_length(config, length)
-    shape = (config.num_layers, batch_size, length, config.num_kv_heads, config.head_dim)
-    return KVCache(*(jnp.zeros(shape, config.compute_dtype) for _ in range(2)))
-
-
 def hidden_states(
     config: ModelConfig,
     params: dict,
     tokens_BT: jax.Array,
     segments_BT: jax.Array | None = None,
-    positions_BT: jax.Array | None = None,
-    cache: KVCache | None = None,
     *,
     dropout_key: jax.Array | None = None,
-) -> tuple[jax.Array, KVCache | None]:
-    """Returns the final, normalised residual stream [B, T, D] and the updated cache; see `Decoder`."""
-    _check_length(config, tokens_BT.shape[1])
+) -> jax.Array:
+    """Returns the final, normalised residual stream [B, T, D]; see `Decoder`."""
+    check_length(config, tokens_BT.shape[1])
     if segments_BT is None:
         segments_BT = jnp.ones_like(tokens_BT)
-    if positions_BT is None:
-        positions_BT = segment_positions(segments_BT)
-    learned = "position_embedding" in params
-    rope = None if learned else rope_tables(positions_BT, config.head_dim, config.rope_theta)
-    places = Places(segments_BT, positions_BT, rope)
+    positions_BT = segment_positions(segments_BT)
     keys_L = None if dropout_key is None else jax.random.split(dropout_key, config.num_layers + 1)
     x_BTD = embed(config, params, tokens_BT, positions_BT)
     x_BTD = dropout(config, x_BTD, None if keys_L is None else keys_L[-1])
-    layers = Layer(params["layers"], cache, local_layers(config), None if keys_L is None else keys_L[:-1])
-    x_BTD, cache = run_blocks(config, layers, x_BTD, places)
-    return norm(config, params, "final_norm", x_BTD), cache
+    layers = Layer(params["layers"], local_layers(config), None if keys_L is None else keys_L[:-1])
+    x_BTD = run_blocks(config, layers, x_BTD, segments_BT, rope_of(config, positions_BT))
+    return norm(config, params, "final_norm", x_BTD)
 
 
 def run_blocks(
-    config: ModelConfig, layers: Layer, x_BTD: jax.Array, places: Places
-) -> tuple[jax.Array, KVCache | None]:
-    """Returns the residual stream after all blocks, and their cache; in training, as `config.remat` says."""
+    config: ModelConfig, layers: Layer, x_BTD: jax.Array, segments_BT: jax.Array, rope: Rope | None
+) -> jax.Array:
+    """Returns the residual stream after all blocks; in training, as `config.remat` says."""
 
-    def step(x_BTD: jax.Array, layer: Layer) -> tuple[jax.Array, KVCache | None]:
-        return block(config, layer, x_BTD, places)
+    def step(x_BTD: jax.Array, layer: Layer) -> tuple[jax.Array, None]:
+        attend = functools.partial(within_segments, config, segments_BT, layer.local)
+        return block(config, layer, x_BTD, rope, attend)
 
     # On CPU a loop costs more than it saves: unrolled, gradients are reduced in fewer, larger pieces.
-    unroll = jax.default_backend() == "cpu"
+    unroll = platform() == "cpu"
     if config.remat == "none":
-        return jax.lax.scan(step, x_BTD, layers, unroll=unroll)
+        return jax.lax.scan(step, x_BTD, layers, unroll=unroll)[0]
     # Outside of a loop, the compiler would see that what is computed again was there, and keep it.
     again = jax.checkpoint(step, policy=REMAT[config.remat], prevent_cse=unroll)
-    return jax.lax.scan(again, x_BTD, layers, unroll=unroll)
+    return jax.lax.scan(again, x_BTD, layers, unroll=unroll)[0]
 
 
-def _check_length(config: ModelConfig, length: int) -> None:
+def within_segments(
+    config: ModelConfig,
+    segments_BT: jax.Array,
+    local: jax.Array | bool | None,
+    q_BTHK: jax.Array,
+    k_BTGK: jax.Array,
+    v_BTGK: jax.Array,
+) -> tuple[jax.Array, None]:
+    """Attends to the positions of the same segment, as training does; keeps nothing."""
+    window = None if local is None else config.window
+    out_BTHK = attention(
+        q_BTHK, k_BTGK, v_BTGK, segments_BT, config.attention,
+        scale=attention_scale(config), window=window, local=True if local is None else local,
+    )  # fmt: skip
+    return out_BTHK, None
+
+
+def attention_scale(config: ModelConfig) -> float:
+    """Returns what attention's logits are multiplied with; gpt_neo leaves them as they are."""
+    return 1.0 if config.family == "gpt_neo" else 1 / math.sqrt(config.head_dim)
+
+
+def check_length(config: ModelConfig, length: int) -> None:
     """Raises UserError where there are more positions than the model has learned."""
     if config.family == "gpt_neo" and length > config.context_length:
         raise UserError(
             f"{length} positions were asked for, but config.model.context_length is {config.context_length}, "
             "and the family gpt_neo learns only so many; shorten the text or train with a longer context"
         )
+
+
+def rope_of(config: ModelConfig, positions_BT: jax.Array) -> Rope | None:
+    """Returns the rotary angles of positions; None where they are learned."""
+    learned = config.family == "gpt_neo"
+    return None if learned else rope_tables(positions_BT, config.head_dim, config.rope_theta)
 
 
 def local_layers(config: ModelConfig) -> jax.Array | None:
@@ -237,37 +237,17 @@ def norm(config: ModelConfig, params: Params, name: str, x: jax.Array) -> jax.Ar
 
 
 def block(
-    config: ModelConfig, layer: Layer, x_BTD: jax.Array, places: Places
-) -> tuple[jax.Array, KVCache | None]:
-    """Adds attention's and the MLP's output to the residual stream; returns it and the block's cache."""
+    config: ModelConfig, layer: Layer, x_BTD: jax.Array, rope: Rope | None, attend: Attend
+) -> tuple[jax.Array, Any]:
+    """Adds attention's and the MLP's output to the residual stream; returns it and what `attend` keeps."""
     params, key = layer.params, layer.dropout_key
     attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
-    mixed_BTHK, cache = mix(config, layer, norm(config, params, "attention_norm", x_BTD), places)
+    normed_BTD = norm(config, params, "attention_norm", x_BTD)
+    mixed_BTHK, kept = attend(*project_qkv(config, params, normed_BTD, rope))
     x_BTD += dropout(config, project(mixed_BTHK, params["output"], params.get("output_bias")), attention_key)
     x_BTD = constrain(x_BTD, ("batch", "position", None))
     x_BTD += dropout(config, mlp(params, norm(config, params, "mlp_norm", x_BTD)), mlp_key)
-    return constrain(x_BTD, ("batch", "position", None)), cache
-
-
-def mix(
-    config: ModelConfig, layer: Layer, x_BTD: jax.Array, places: Places
-) -> tuple[jax.Array, KVCache | None]:
-    """Returns what each head of each position takes from the positions it sees, and the block's cache."""
-    q_BTHK, k_BTGK, v_BTGK = project_qkv(config, layer.params, x_BTD, places.rope)
-    local = True if layer.local is None else layer.local
-    window = None if layer.local is None else config.window
-    scale = 1.0 if config.family == "gpt_neo" else None
-    if layer.cache is None:
-        out_BTHK = attention(
-            q_BTHK, k_BTGK, v_BTGK, places.segments_BT, config.attention,
-            scale=scale, window=window, local=local,
-        )  # fmt: skip
-        return out_BTHK, None
-    k_BSGK = write_cache(layer.cache.k_LBSGK, k_BTGK, places.positions_BT)
-    v_BSGK = write_cache(layer.cache.v_LBSGK, v_BTGK, places.positions_BT)
-    sources_S = jnp.arange(k_BSGK.shape[1])
-    seen_BTS = causal_mask(places.positions_BT[..., None], sources_S, window, local)
-    return masked_attention(q_BTHK, k_BSGK, v_BSGK, seen_BTS, scale), KVCache(k_BSGK, v_BSGK)
+    return constrain(x_BTD, ("batch", "position", None)), kept
 
 
 def project_qkv(
@@ -330,10 +310,3 @@ def _matmul_backward(saved, dout_BTO):
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def write_cache(cache_BSGK: jax.Array, new_BTGK: jax.Array, positions_BT: jax.Array) -> jax.Array:
-    """Writes each row's new entries at its consecutive positions."""
-    return jax.vmap(lambda cache, new, start: jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=0))(
-        cache_BSGK, new_BTGK, positions_BT[:, 0]
-    )

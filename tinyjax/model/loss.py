@@ -34,7 +34,7 @@ def token_nll(model: ModelConfig, params: dict, batch: Batch, chunk: int = 0) ->
     Logits are made for about `chunk` positions at a time; 0: for all. Its gradients, unlike those of
     `summed_loss`, keep them all.
     """
-    hidden_BTD, _ = hidden_states(model, params, batch["inputs"], batch["segments"])
+    hidden_BTD = hidden_states(model, params, batch["inputs"], batch["segments"])
     if not chunk:
         nll_BT = cross_entropy(logits(model, params, hidden_BTD), batch["targets"])
     else:
@@ -70,7 +70,7 @@ def summed_loss(
       z_loss: weight of log(Z)**2, which keeps logits from drifting (PaLM, Chowdhery et al. 2022, section 5).
       dropout_key: of `model.dropout`; without it nothing is dropped.
     """
-    hidden_BTD, _ = hidden_states(model, params, batch["inputs"], batch["segments"], dropout_key=dropout_key)
+    hidden_BTD = hidden_states(model, params, batch["inputs"], batch["segments"], dropout_key=dropout_key)
     if not chunk:
         return sums(logits(model, params, hidden_BTD), batch["targets"], batch["weights"], z_loss)
     head_VD = _head(model, params)

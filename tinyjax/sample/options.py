@@ -1,53 +1,50 @@
-"""How the next token is chosen from its logits: temperature, then top-k, then top-p."""
+"""What may be asked of a story: how its tokens are chosen, and when it ends."""
 
+import dataclasses
 import math
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 
 from tinyjax.errors import UserError
 
-EXCLUDED = -1e30  # logit of a token that may not be chosen
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a story is told. Tokens are chosen in the order of the fields; see `tinyjax.sample.choosing`."""
 
-class Options(NamedTuple):
-    """Sampling options; all may change without recompiling."""
-
+    repetition_penalty: float = 1.0  # divides positive logits of tokens that occurred, the prompt's too
+    frequency_penalty: float = 0.0  # taken off a token's logit for each time that it was drawn
+    presence_penalty: float = 0.0  # taken off once, if it was drawn
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token ids, and what is added to their logits
+    forbidden: tuple[str, ...] = ()  # texts whose usual tokens are never drawn one after the other
+    min_tokens: int = 0  # the story doesn't end before
     temperature: float = 0.8  # 0: always the likeliest token
     top_k: int = 0  # only the k likeliest tokens; 0: all
     top_p: float = 1.0  # only the likeliest tokens that together have this probability
+    min_p: float = 0.0  # only tokens that have this share of the likeliest one's probability
+    max_tokens: int = 0  # at most so many new tokens; 0: as many as the context holds
+    stop: tuple[str, ...] = ()  # texts that the story ends before
+    stop_tokens: tuple[int, ...] = ()  # ids that it ends at, as at the model's own end
 
 
 def check(options: Options) -> Options:
     """Returns the options; raises UserError for one out of range."""
+    finite = {"repetition_penalty", "frequency_penalty", "presence_penalty", "temperature"}
     for name, holds, rule in (
-        ("temperature", 0 <= options.temperature < math.inf, "0 or more"),
+        *((name, math.isfinite(getattr(options, name)), "a number") for name in sorted(finite)),
+        ("repetition_penalty", options.repetition_penalty > 0, "above 0 (1: none)"),
+        ("temperature", options.temperature >= 0, "0 or more"),
         ("top_k", options.top_k >= 0, "0 (off) or more"),
         ("top_p", 0 < options.top_p <= 1, "above 0 and at most 1"),
+        ("min_p", 0 <= options.min_p < 1, "0 (off) or more, and below 1"),
+        ("min_tokens", options.min_tokens >= 0, "0 or more"),
+        ("max_tokens", options.max_tokens >= 0, "0 (all that fit) or more"),
+        ("stop", all(options.stop), "texts that aren't empty"),
+        ("forbidden", all(options.forbidden), "texts that aren't empty"),
+        ("logit_bias", all(math.isfinite(bias) for _, bias in options.logit_bias), "finite numbers"),
     ):
         if not holds:
             raise UserError(f"--{name} is {getattr(options, name)}; it must be {rule}")
+    if options.max_tokens and options.min_tokens > options.max_tokens:
+        raise UserError(
+            f"--min_tokens is {options.min_tokens}; it must be at most --max_tokens ({options.max_tokens})"
+        )
     return options
-
-
-def choose(logits_V: jax.Array, key: jax.Array, options: Options) -> jax.Array:
-    """Draws a token id from the filtered distribution."""
-    scaled_V = logits_V / jnp.maximum(options.temperature, 1e-6)
-    filtering = (options.top_k > 0) | (options.top_p < 1.0)
-    kept_V = jax.lax.cond(filtering, _filter, lambda logits_V, _: logits_V, scaled_V, options)
-    drawn = jax.random.categorical(key, kept_V)
-    return jnp.where(options.temperature > 0, drawn, jnp.argmax(logits_V)).astype(jnp.int32)
-
-
-def _filter(logits_V: jax.Array, options: Options) -> jax.Array:
-    """Excludes what top-k, and of the rest top-p, leaves out; the likeliest token always stays."""
-    order_V = jnp.argsort(-logits_V)
-    sorted_V = logits_V[order_V]
-    rank_V = jnp.arange(len(logits_V))
-    sorted_V = jnp.where((options.top_k > 0) & (rank_V >= options.top_k), EXCLUDED, sorted_V)
-    p_V = jax.nn.softmax(sorted_V)
-    before_V = jnp.cumsum(p_V) - p_V  # probability of all likelier tokens
-    beyond_V = (options.top_p < 1.0) & (before_V >= options.top_p)
-    sorted_V = jnp.where(beyond_V & (rank_V > 0), EXCLUDED, sorted_V)
-    return jnp.zeros_like(logits_V).at[order_V].set(sorted_V)

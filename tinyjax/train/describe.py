@@ -6,6 +6,7 @@ import jax
 
 from tinyjax.config import Config
 from tinyjax.model import parameters
+from tinyjax.model.flops import training_flops
 from tinyjax.parallel import layout
 from tinyjax.train.optimizer import UNDECIDED
 from tinyjax.train.plan import Plan
@@ -23,7 +24,8 @@ def describe(run: Run, progress: Progress) -> str:
     device = run.mesh.devices.flat[0]
     lines = [
         f"model: {counts['total'] / 1e6:.2f}M parameters ({counts['body'] / 1e6:.2f}M in the blocks, "
-        f"{counts['embedding'] / 1e6:.2f}M in the embedding), {run.config.model.compute_dtype}",
+        f"{counts['embedding'] / 1e6:.2f}M in the embedding), {run.config.model.compute_dtype}, "
+        f"{training_flops(run.config.model) / 1e6:,.1f} MFLOP a token",
         *describe_plan(run.plan, run.config),
         f"devices: {run.mesh.size} x {device.device_kind} ({device.platform})",
         *describe_layout(run),

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from etils import epath
@@ -26,12 +26,16 @@ from tinyjax.train.describe import describe, describe_sources
 from tinyjax.train.log import Clock, Log
 from tinyjax.train.optimizer import UNDECIDED
 from tinyjax.train.plan import training_draws
+from tinyjax.train.profile import Profiler
 from tinyjax.train.report import Report, open_report
 from tinyjax.train.run import Progress, Run, check_free, check_same_run, prepare_run
+from tinyjax.train.samples import Continue, make_tell
 from tinyjax.train.step import TrainState, abstract_state, compile_init, compile_step
 from tinyjax.train.validation import make_evaluate
 
 CHECKPOINTS = "checkpoints"
+
+T = TypeVar("T")
 
 
 class Stop:
@@ -53,37 +57,50 @@ class Stop:
         self.signum, any_overdue, num_steps = self._agreement(self.caught, int(overdue), first)
         return bool(any_overdue), num_steps or decided
 
-    def watch(self, batches: Iterator[Window]) -> Iterator[Window]:
-        """Hands on the batches of an evaluation; raises Stopped between them, with all steps saved."""
-        for batch in batches:
+    def watch(self, parts: Iterator[T]) -> Iterator[T]:
+        """Hands on the batches, or the prompts, of an evaluation; raises Stopped between them."""
+        for part in parts:
             self.ask()
             if self.signum:
                 raise Stopped(self.signum, "in an evaluation; there is a checkpoint of the steps before it")
-            yield batch
+            yield part
 
 
-def train(config: Config, run_dir: epath.PathLike) -> Evaluation:
+def train(config: Config, run_dir: epath.PathLike, go_on: Continue | None = None) -> Evaluation:
     """Trains, or takes up, the run in `run_dir`; returns the loss over the validation split at the end.
+
+    Args:
+      config: of the run.
+      run_dir: its folder, local or on gs://.
+      go_on: what tells the stories of `config.train.sample_prompts`; without it none is told.
 
     Raises:
       UserError: config, data and what is in `run_dir` don't fit together.
-      Stopped: SIGINT or SIGTERM came; a checkpoint was written, and the same call goes on from it.
+      Stopped: SIGINT or SIGTERM came; what could be saved is, and the same call goes on from there.
     """
+    began = time.monotonic()
     with watch_signals() as stop:
         run = prepare_run(config, run_dir)
         progress = resume(run) or start(run)
-        return _train(run, progress, stop)
+        with open_report(run, progress.step, began) as report:
+            return _train(run, progress, report, go_on, stop)
 
 
-def _train(run: Run, progress: Progress, stop: Stop) -> Evaluation:
-    with open_report(run.folder, progress.step) as report:
-        report.say(describe(run, progress))
-        evaluate = make_evaluate(run, report, stop.watch)
-        if progress.step < progress.num_steps:
-            run_steps(run, progress, report, evaluate, stop)
-        if len(run.plan.mixture.sources) > 1:
-            report.say(f"read: {describe_sources(run.plan, progress.step)}")
-        return evaluate(progress)
+def _train(run: Run, progress: Progress, report: Report, go_on: Continue | None, stop: Stop) -> Evaluation:
+    report.say(describe(run, progress))
+    score, tell = make_evaluate(run, report, stop.watch), make_tell(run, report, go_on, stop.watch)
+
+    def evaluate(progress: Progress) -> Evaluation:
+        result = score(progress)
+        tell(progress)
+        return result
+
+    if progress.step < progress.num_steps:
+        run_steps(run, progress, report, evaluate, stop)
+        report.say(report.goodput.describe())
+    if len(run.plan.mixture.sources) > 1:
+        report.say(f"read: {describe_sources(run.plan, progress.step)}")
+    return evaluate(progress)
 
 
 def start(run: Run) -> Progress:
@@ -120,52 +137,99 @@ def run_steps(
     run: Run, progress: Progress, report: Report, evaluate: Callable[[Progress], Evaluation], stop: Stop
 ) -> None:
     """Trains from `progress` to the end, updating it; raises Stopped after a signal."""
-    config = run.config
-    step_fn = compile_step(config, run.mesh)
-    opened = checkpoints.open_for_writing(run.folder / CHECKPOINTS, config.train.checkpoint_every)
-    clock = Clock(progress.seconds)
-    log = Log(run, report, clock)
+    config, clock = run.config, Clock(progress.seconds)
+    step_fn, log = compile_step(config, run.mesh), Log(run, report, clock)
     steady: tuple[int, float] | None = None  # step and seconds when the first, which compiles, was made
-    batches = train_batches(
-        training_draws(run.plan, config.train.seed),
-        config.data.batch_size,
-        start_step=progress.step,
-        rows=local_rows(run.mesh, config.data.batch_size),
-        workers=config.data.grain_workers,
-        prefetch=config.data.prefetch,
-    )
-    with opened as writer, batches as batch_iterator:
-        saved_at = clock.seconds
+    with (
+        checkpoints.open_for_writing(run.folder / CHECKPOINTS, config.train.checkpoint_every) as writer,
+        open_batches(run, progress.step) as batches,
+        contextlib.closing(Profiler(config.train, report, clock)) as profiler,
+    ):
+        saver = Saver(run, report, writer, clock)
         stop.ask()
         while progress.step < progress.num_steps and not stop.signum:
             if progress.step and progress.step % config.train.eval_every == 0:
+                jax.block_until_ready(progress.state.step)  # so that this step is on the clock
                 with clock.paused(), contextlib.suppress(Stopped):
                     evaluate(progress)
                 if stop.signum:
                     break
-            waited = time.monotonic()
-            batch = put_batch(run.mesh, next(batch_iterator))
-            waited = time.monotonic() - waited
-            progress.state, metrics = step_fn(progress.state, batch, progress.num_steps)
+            with profiler.step(progress.step + 1):
+                waited = time.monotonic()
+                batch = put_batch(run.mesh, next(batches))
+                waited = time.monotonic() - waited
+                progress.state, metrics = step_fn(progress.state, batch, progress.num_steps)
             progress.step += 1
+            profiler.follow(progress.step, metrics)
             log.add(progress, metrics, waited)
-            checkpoints.check(writer)
-            if progress.step - 1 in writer.all_steps():
-                report.publish()
+            saver.follow(progress.step)
             progress.seconds = clock.seconds
             steady = steady or (progress.step, progress.seconds)
             decided = decide_end(config, progress, *steady)
-            overdue = clock.seconds - saved_at > 60 * config.train.checkpoint_minutes
-            overdue, progress.num_steps = stop.ask(overdue, decided)
+            overdue, progress.num_steps = stop.ask(saver.overdue, decided)
             if overdue or progress.step % config.train.checkpoint_every == 0:
-                save(run, progress, writer)
-                saved_at = clock.seconds
+                saver.save(progress)
         log.close(progress)
-        save(run, progress, writer)
-        checkpoints.finish(writer)
-        report.publish()
+        saver.finish(progress)
         if stop.signum and progress.step < progress.num_steps:
-            raise Stopped(stop.signum, f"after step {progress.step}; a checkpoint was written")
+            raise Stopped(stop.signum, f"after step {progress.step}; {saver.outcome(progress.step)}")
+
+
+def open_batches(run: Run, step: int) -> contextlib.AbstractContextManager[Iterator[Window]]:
+    """Opens the batches that come after `step`; of each, this process's rows."""
+    data = run.config.data
+    return train_batches(
+        training_draws(run.plan, run.config.train.seed),
+        data.batch_size,
+        start_step=step,
+        rows=local_rows(run.mesh, data.batch_size),
+        workers=data.grain_workers,
+        prefetch=data.prefetch,
+    )
+
+
+class Saver:
+    """Has checkpoints written, and tells what became of them."""
+
+    def __init__(self, run: Run, report: Report, writer: Any, clock: Clock):
+        """Counts the minutes to the next one from now; what steps wait for it is lost on the clock."""
+        self._run = run
+        self._report = report
+        self._writer = writer
+        self._clock = clock
+        self._saved_at = clock.seconds
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was long ago that the last one was begun."""
+        return self._clock.seconds - self._saved_at > 60 * self._run.config.train.checkpoint_minutes
+
+    def save(self, progress: Progress) -> None:
+        """Begins one of the present state, where it is worth one."""
+        jax.block_until_ready(progress.state.step)  # so that this step is no part of what is lost
+        with self._clock.held_up():
+            save(self._run, progress, self._writer)
+        self._saved_at = self._clock.seconds
+
+    def follow(self, step: int) -> None:
+        """Looks after those begun before `step`: raises what failed; with what is done goes the report."""
+        checkpoints.check(self._writer)
+        if step - 1 in self._writer.all_steps():
+            self._report.publish()
+
+    def finish(self, progress: Progress) -> None:
+        """Writes the last one, and waits for it."""
+        self.save(progress)
+        checkpoints.finish(self._writer)
+        self._report.publish()
+
+    def outcome(self, step: int) -> str:
+        """Says whether there is one of this step, the last."""
+        if step in self._writer.all_steps():
+            return "a checkpoint was written"
+        newest = self._writer.latest_step()
+        there = "there is none before it" if newest is None else f"the newest one is of step {newest}"
+        return f"it was skipped, so no checkpoint of it was written; {there}"
 
 
 def save(run: Run, progress: Progress, writer: Any) -> None:
@@ -176,12 +240,13 @@ def save(run: Run, progress: Progress, writer: Any) -> None:
     guard = progress.state.guard
     if progress.step in writer.all_steps() or (guard is not None and int(guard.skipped)):
         return
+    mixture = run.plan.mixture
     meta = Meta(
         step=progress.step,
         config=run.config,
-        tokenizer=run.plan.mixture.tokenizer,
-        dataset=run.plan.mixture.fingerprint,
-        instruct=run.plan.mixture.instruct,
+        tokenizer=mixture.tokenizer,
+        dataset=mixture.fingerprint,
+        instruct=mixture.instruct,
         num_steps=progress.num_steps,
         seconds=progress.seconds,
     )

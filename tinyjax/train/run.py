@@ -23,7 +23,9 @@ from tinyjax.train.step import TrainState, abstract_state, check_micro_batches
 FREE = ("data.path", "data.grain_workers", "data.prefetch", "train.log_every", "train.eval_every",
         "train.checkpoint_every", "train.checkpoint_minutes",
         "mesh.replica", "mesh.fsdp", "mesh.sequence", "mesh.tensor", "mesh.slices",
-        "mesh.max_unsharded")  # fmt: skip
+        "mesh.max_unsharded",
+        "train.statistics_every", "train.sample_prompts", "train.sample_tokens",
+        "train.profile_from", "train.profile_steps", "train.wandb")  # fmt: skip
 
 # The sizes of a model that its mesh must divide, and the logical axis of each.
 DIVIDED = {"d_model": "embed", "num_heads": "heads", "num_kv_heads": "kv_heads", "d_ff": "hidden",
@@ -66,14 +68,19 @@ def prepare_run(config: Config, run_dir: epath.PathLike) -> Run:
     )
     config = dataclasses.replace(config, model=model).freeze()
     mesh = make_mesh(config.mesh)
-    check_batch(mesh, config.data.batch_size)
-    check_micro_batches(config, mesh)
-    for field, axis in DIVIDED.items():
-        check_divides(mesh, f"config.model.{field}", getattr(model, field), axis)
-    check_sharded(mesh, layout(abstract_state(config, mesh).params), config.mesh.max_unsharded)
+    check_mesh(config, mesh)
     run = Run(config, epath.Path(run_dir), plan, mesh)
     _check_processes(run)
     return run
+
+
+def check_mesh(config: Config, mesh: Mesh) -> None:
+    """Raises UserError where batch and model don't divide over the mesh, or too little is sharded."""
+    check_batch(mesh, config.data.batch_size)
+    check_micro_batches(config, mesh)
+    for field, axis in DIVIDED.items():
+        check_divides(mesh, f"config.model.{field}", getattr(config.model, field), axis)
+    check_sharded(mesh, layout(abstract_state(config, mesh).params), config.mesh.max_unsharded)
 
 
 def _check_processes(run: Run) -> None:

@@ -14,6 +14,7 @@ from tinyjax.model.loss import Batch, summed_loss
 from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.parallel.sharding import check_divides, constrain, named_sharding
 from tinyjax.train.optimizer import make_optimizer, schedule_share
+from tinyjax.train.statistics import only_where, statistics
 
 MEAN_OVER = 100  # updates that the guard's mean of gradient norms looks back
 DROPOUT = 1  # purpose of a key, folded into the seed's
@@ -54,6 +55,7 @@ class Metrics(NamedTuple):
     grad_norm: jax.Array  # before clipping
     learning_rate_share: jax.Array  # of the peak
     skipped: Any = None  # int32, updates in a row that the guard skipped, this one included
+    statistics: Any = None  # of the update as proposed; zeros but every config.train.statistics_every steps
 
 
 Step = Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]
@@ -70,10 +72,16 @@ def update(
     loss, tokens, grads = gradients(config, state.params, batch, state.step)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     share = schedule_share(config.optimizer, state.step, num_steps)
-    params = jax.tree.map(lambda p, u: p + share * u, state.params, updates)
+    change = jax.tree.map(lambda u: share * u, updates)
+    params = jax.tree.map(jnp.add, state.params, change)
     ema = average(config.train.ema_decay, state.ema, params, state.step)
     new = TrainState(state.step + 1, params, opt_state, ema)
     metrics = Metrics(loss, tokens, optax.tree.norm(grads), share)
+    if every := config.train.statistics_every:
+        found = only_where(
+            new.step % every == 0, lambda: statistics(config.model, state.params, grads, change)
+        )
+        metrics = metrics._replace(statistics=found)
     return (new, metrics) if state.guard is None else guarded(config.train, state, new, metrics)
 
 
@@ -216,6 +224,16 @@ def compile_init(config: Config, mesh: Mesh) -> Callable[[], TrainState]:
     return jax.jit(lambda: init_state(config), out_shardings=state_shardings(config, mesh))
 
 
+def jit_step(config: Config, mesh: Mesh) -> Any:
+    """Returns the jitted update (state, batch, num_steps), to be called under `jax.set_mesh(mesh)`."""
+    optimizer = make_optimizer(config.optimizer, config.model)
+    return jax.jit(
+        lambda state, batch, num_steps: update(config, optimizer, state, batch, num_steps),
+        donate_argnums=0,
+        out_shardings=(state_shardings(config, mesh), None),
+    )
+
+
 def compile_step(config: Config, mesh: Mesh) -> Step:
     """Returns the jitted update, which consumes (donates) the state it is given.
 
@@ -225,13 +243,7 @@ def compile_step(config: Config, mesh: Mesh) -> Step:
       UserError: the micro-batches don't divide over the mesh.
     """
     check_micro_batches(config, mesh)
-    optimizer = make_optimizer(config.optimizer, config.model)
-    shardings = state_shardings(config, mesh)
-    step = jax.jit(
-        lambda state, batch, num_steps: update(config, optimizer, state, batch, num_steps),
-        donate_argnums=0,
-        out_shardings=(shardings, None),
-    )
+    step = jit_step(config, mesh)
 
     def run(state: TrainState, batch: Batch, num_steps: int) -> tuple[TrainState, Metrics]:
         with jax.set_mesh(mesh):

@@ -24,13 +24,14 @@ def make_evaluate(
     plan = run.plan
     windows = {source.name: plan.windows(source, "validation") for source in plan.mixture.sources}
     scores = compile_scores(run.config.model, run.mesh, plan.mixture.tokenizer, run.config.train.loss_chunk)
-    rows = local_rows(run.mesh, plan.batch_size)
+    batch_size = plan.batch_size // run.config.train.accumulation  # as many as a step holds at a time
+    rows = local_rows(run.mesh, batch_size)
 
     def evaluate(progress: Progress) -> Evaluation:
         params = progress.state.best_params
         parts = {
             name: sums_of_stories(
-                scores, params, watch(evaluation_batches(split, plan.batch_size, rows=rows)), run.mesh
+                scores, params, watch(evaluation_batches(split, batch_size, rows=rows)), run.mesh
             )
             for name, split in windows.items()
         }

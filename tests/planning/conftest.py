@@ -1,0 +1,3 @@
+from tests.tiny import devices
+
+__all__ = ["devices"]

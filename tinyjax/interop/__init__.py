@@ -1,0 +1,1 @@
+"""Models to and from the formats of other programs; each format reads into and writes from `model.Model`."""
