@@ -2,8 +2,10 @@
 
 import pytest
 
+from tinyjax.config import MeshConfig
 from tinyjax.errors import UserError
-from tinyjax.planning.target import parse_topology
+from tinyjax.parallel.sharding import make_mesh
+from tinyjax.planning.target import find_target, parse_topology
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,10 @@ def test_what_is_no_topology_is_refused(text: str, said: str):
     with pytest.raises(UserError, match=said.replace("(", r"\(")) as error:
         parse_topology(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_mesh_may_split_the_sides_of_a_topology():
+    pytest.importorskip("libtpu", reason="libtpu describes the chips; it is in the extra [tpu]")
+    mesh = make_mesh(MeshConfig(fsdp=16, tensor=2), find_target("v6e:16x16").devices)
+    assert dict(mesh.shape) == {"replica": 8, "fsdp": 16, "sequence": 1, "tensor": 2}

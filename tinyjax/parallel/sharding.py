@@ -114,7 +114,10 @@ def _slices(devices: Sequence[jax.Device], wanted: int) -> list[list[jax.Device]
 def _arrange(sizes: Sequence[int], devices: Sequence[jax.Device]) -> np.ndarray:
     """Lays the devices of one slice out so that neighbours in the mesh are neighbours on the links."""
     split = devices[0].device_kind in ("TPU v5 lite", "TPU v5e")  # axes share rings, as in jax.make_mesh
-    return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=split)
+    try:
+        return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=split)
+    except NotImplementedError:  # on other chips too, where there is no other way
+        return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
 
 
 def _join(slices: Sequence[np.ndarray], outer: Sequence[int]) -> np.ndarray:
