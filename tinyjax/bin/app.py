@@ -2,9 +2,9 @@
 
 import errno
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,14 +58,17 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise _unknown_override(argv) or error from None
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # at INFO, Orbax tells every step of a save
-        logging.get_absl_logger().addFilter(_is_news)
+        logging.get_absl_handler().addFilter(_is_news)  # of the root: what asyncio logs comes by it too
         sys.unraisablehook = _tell_unraisable
     return rest
 
 
 def _is_news(record: Any) -> bool:
     """Drops what Orbax and its event loops log, with a traceback, of an error that is also raised."""
-    return not (record.exc_info and re.search("orbax|asyncio", record.pathname))
+    if not record.exc_info or "orbax" in record.pathname:
+        return not record.exc_info
+    frames = traceback.walk_tb(record.exc_info[2])
+    return not any("orbax" in frame.f_code.co_filename for frame, _ in frames)
 
 
 def _tell_unraisable(unraisable: Any) -> None:
