@@ -42,6 +42,10 @@ class Meta:
     seconds: float  # training time so far
     instruct: bool  # whether instructions stand before the stories trained on
 
+    def parameters_item(self, ema: bool = True) -> str:
+        """Returns the item whose parameters count: where wanted, their average, if the run kept one."""
+        return "ema" if ema and self.config.train.ema_decay else "params"
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values; the tokenizer's model as base64."""
         return {

@@ -29,7 +29,7 @@ def parameters_from(checkpoint: str, fresh: dict, tokenizer: Tokenizer, allow_mi
     folder = checkpoints.find(checkpoint)
     meta = checkpoints.read_meta(folder)
     _check_tokenizer(folder, meta.tokenizer, tokenizer)
-    item = "ema" if meta.config.train.ema_decay else "params"
+    item = meta.parameters_item()
     stored, wanted = checkpoints.stored_shapes(folder, item), checkpoints.shapes(fresh)
     if problems := checkpoints.differences(stored, wanted, allow_missing):
         raise UserError(

@@ -93,7 +93,7 @@ def read_checkpoint(checkpoint: epath.PathLike, ema: bool = True) -> Model:
     """
     folder = checkpoints.find(checkpoint)
     meta = checkpoints.read_meta(folder)
-    item = "ema" if ema and meta.config.train.ema_decay else "params"
+    item = meta.parameters_item(ema)
     state = checkpoints.read_state(folder, **{item: copying.on_one_device(folder, item)})
     return checked(Model(meta.config.model, jax.device_get(state[item]), meta.tokenizer), folder)
 

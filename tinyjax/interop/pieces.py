@@ -7,14 +7,11 @@ sentencepiece_model.proto can only be imported with the newest protobuf.
 import dataclasses
 import enum
 import struct
-from typing import Any
-
-from google.protobuf.empty_pb2 import Empty  # ty: ignore[missing-module-member]
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from tinyjax.errors import UserError
 from tinyjax.tokenizer import Tokenizer
 from tinyjax.tokenizer.model import is_json
+from tinyjax.tokenizer.sentencepieces import message_fields
 
 SPACE = "\u2581"  # how a piece writes a space
 _TRAINER, _NORMALIZER = 2, 3  # fields of a model; its pieces are field 1
@@ -82,8 +79,8 @@ def read_pieces(tokenizer: Tokenizer, program: str) -> Pieces:
     Raises:
       UserError: it is another kind of tokenizer, or one that `program` can't imitate.
     """
-    fields = {} if is_json(tokenizer.model) else _fields(tokenizer.model)
-    trainer = _fields(b"".join(fields.get(_TRAINER, [])))
+    fields = {} if is_json(tokenizer.model) else message_fields(tokenizer.model)
+    trainer = message_fields(b"".join(fields.get(_TRAINER, [])))
     if trainer.get(3, [1])[-1] != _BPE or trainer.get(35, [0])[-1] != 1:
         raise UserError(
             f"{program} knows SentencePiece BPE with bytes to fall back to, and this model's tokenizer is of "
@@ -96,21 +93,13 @@ def read_pieces(tokenizer: Tokenizer, program: str) -> Pieces:
 
 def ending_with(tokenizer: Tokenizer, control_id: int) -> Tokenizer:
     """Returns a SentencePiece model as it is, but for the control piece that ends a text."""
-    piece = _read_piece(_fields(tokenizer.model)[1][control_id]).text
+    piece = _read_piece(message_fields(tokenizer.model)[1][control_id]).text
     # Serialized messages that follow each other are merged, and the later value holds.
     return Tokenizer(tokenizer.model + _field(_TRAINER, _field(_END, piece)))
 
 
-def _fields(message: bytes) -> dict[int, list[Any]]:
-    """Returns the values of each field of a serialized message by number."""
-    values: dict[int, list[Any]] = {}
-    for field in UnknownFieldSet(Empty.FromString(message)):
-        values.setdefault(field.field_number, []).append(field.data)
-    return values
-
-
 def _read_piece(message: bytes) -> Piece:
-    fields = _fields(message)
+    fields = message_fields(message)
     (score,) = struct.unpack("<f", struct.pack("<I", fields.get(2, [0])[-1]))
     return Piece(fields[1][-1].decode(), score, Kind(fields.get(3, [Kind.NORMAL])[-1]))
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from tinyjax.config import Config, MeshConfig
 from tinyjax.evaluate.loss import jit_scores
+from tinyjax.model.cached import empty_cache
 from tinyjax.model.parameters import abstract_params
 from tinyjax.parallel.sharding import make_mesh, named_sharding
 from tinyjax.planning.target import Target
@@ -71,6 +72,8 @@ def sampling_loop(config: Config, target: Target) -> Any:
     mesh, model = make_mesh(MeshConfig(), target.devices[:1]), config.model
     weights = jax.eval_shape(lambda params: decoding_weights(model, params), abstract_params(model))
     slots = jax.eval_shape(lambda: empty_slots(model, STORIES, model.context_length, 0))
+    # The cache begins small; what counts is what it grows to.
+    slots = slots._replace(cache=jax.eval_shape(lambda: empty_cache(model, STORIES, model.context_length)))
     arguments = (weights, jax.ShapeDtypeStruct((model.vocab_size,), jnp.float32), _plain_rules(), slots)
     placed = jax.tree.map(lambda x: _abstract(mesh, x.shape, (), x.dtype), arguments)
     steps = _abstract(mesh, (), ())

@@ -39,7 +39,7 @@ def load_model(checkpoint: epath.PathLike, ema: bool = True) -> Model:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         abstract_params(meta.config.model),
     )
-    item = "ema" if ema and meta.config.train.ema_decay else "params"
+    item = meta.parameters_item(ema)
     params = checkpoints.read_state(folder, **{item: target})[item]
     return Model(meta.config.model, params, meta.tokenizer, meta.step, meta.instruct)
 

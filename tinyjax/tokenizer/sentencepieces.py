@@ -84,14 +84,14 @@ def read_sentencepiece(model: bytes) -> Vocabulary:
 
 def _read_settings(model: bytes) -> dict[str, list[Any]]:
     """Returns all values of each setting."""
-    messages = _fields(model)
+    messages = message_fields(model)
     return {
-        name: _fields(b"".join(messages.get(message, []))).get(number, [default])
+        name: message_fields(b"".join(messages.get(message, []))).get(number, [default])
         for name, (message, number, default) in _SETTINGS.items()
     }
 
 
-def _fields(message: bytes) -> dict[int, list[Any]]:
+def message_fields(message: bytes) -> dict[int, list[Any]]:
     """Returns the values of each field of a serialized message, whatever its type, by number."""
     values: dict[int, list[Any]] = {}
     for field in UnknownFieldSet(Empty.FromString(message)):
