@@ -212,13 +212,13 @@ def test_an_interrupted_file_of_stories_goes_on(checkpoint: pathlib.Path, tmp_pa
     ("content", "said"),
     [
         ("my notes\n", "line 1 of 'mine' is not a story that was told"),
-        ('{"prompt": "a", "sample": 0, "seed": 7}\n', "has stories told with"),
+        ('{"prompt": "a", "sample": 0, "seed": 7}\n', "line 1 of 'mine' was made with"),
     ],
 )
 def test_a_file_of_other_things_is_left_alone(content: str, said: str, checkpoint, tmp_path: pathlib.Path):
     (tmp_path / "mine").write_text(content)
     result = binaries.run(tmp_path, "sample", f"--checkpoint={checkpoint}", "--output=mine")
-    assert_refused(result, said, "give another --output")
+    assert_refused(result, said, "give another file, or move it away")
     assert (tmp_path / "mine").read_text() == content
 
 

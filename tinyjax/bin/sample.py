@@ -14,7 +14,6 @@ Text comes on standard output as it is told, all else on standard error. With --
 goes on when the same command is given again.
 """
 
-import dataclasses
 import json
 import sys
 import time
@@ -28,7 +27,6 @@ from tinyjax.bin import app, backend
 from tinyjax.bin.interactive import converse
 from tinyjax.bin.loading import load
 from tinyjax.bin.progress import show_count
-from tinyjax.bin.story_file import Key, open_story_file
 from tinyjax.config import MeshConfig
 from tinyjax.errors import UserError, nearest
 from tinyjax.parallel.sharding import make_mesh
@@ -36,6 +34,7 @@ from tinyjax.sample.engine import Engine, Request
 from tinyjax.sample.model import Model
 from tinyjax.sample.options import Options, check
 from tinyjax.sample.stories import SLOTS, Completion, make_requests, missing, tell_one, tell_whole
+from tinyjax.sample.story_file import Key, open_story_file, to_record
 
 _STEPS = 4  # tokens between two pieces of text on the screen
 
@@ -160,20 +159,15 @@ def _print(model: Model, requests: dict[Key, Request], slots: int) -> None:
 
 def _write(model: Model, requests: dict[Key, Request], options: Options, slots: int) -> None:
     """Writes the stories to a file as they end, but for those that it has."""
-    settings = {
-        "checkpoint": _CHECKPOINT.value,
-        "step": model.step,
-        "seed": _SEED.value,
-        "options": json.loads(json.dumps(dataclasses.asdict(options))),
-    }
-    with open_story_file(epath.Path(_OUTPUT.value), settings, _words()) as (there, write):
-        left = {key: request for key, request in requests.items() if key not in there}
+    file = open_story_file(_OUTPUT.value, _CHECKPOINT.value, model.step, _SEED.value, options)
+    with file as records:
+        left = {key: request for key, request in requests.items() if key not in records}
         if len(left) < len(requests):
             print(f"{_OUTPUT.value} has {len(requests) - len(left):,} of them", file=sys.stderr)
         tokens, started = 0, time.monotonic()
         with show_count("stories", len(left)) as advance:
             for key, story in _tell(model, left, slots):
-                write(key, story)
+                records.add(to_record(key, story, _words()))
                 tokens += len(story.tokens)
                 advance(f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
     print(

@@ -1,75 +1,45 @@
 """A file of stories that were told, one JSON object a line, which an interrupted run goes on with."""
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from etils import epath
 
-from tinyjax.data.publish import write_file
-from tinyjax.errors import UserError
-from tinyjax.recordio import is_local
+from tinyjax.records import Record, Records, open_records
+from tinyjax.sample.options import Options
 from tinyjax.sample.stories import Completion, missing
 
 Key = tuple[str, int]  # a story's prompt, and which of several of it
-Write = Callable[[Key, Completion], None]
 
 
 @contextlib.contextmanager
 def open_story_file(
-    path: epath.Path, settings: dict[str, Any], words: list[str]
-) -> Generator[tuple[set[Key], Write]]:
-    """Yields which stories the file has, and what writes another one; each is on disk when that returns.
+    path: epath.PathLike, checkpoint: str, step: int, seed: int, options: Options
+) -> Generator[Records]:
+    """Opens a file of stories, by prompt and sample; see `open_records`.
 
     Args:
       path: of the file, local; it is made where it isn't there.
-      settings: what all its stories are told with; they stand in every line.
-      words: that the stories are to use; a line says which are missing.
-
-    Raises:
-      UserError: it holds something else, or stories that were told with other settings.
+      checkpoint: that tells the stories, as the user names it.
+      step: of the checkpoint.
+      seed: of all draws.
+      options: how tokens are chosen.
     """
-    if not is_local(path):
-        raise UserError(
-            f"--output is '{path}'; give a local file, to which stories can be added, and copy it"
-        )
-    there = _read(path, settings) if path.exists() else ""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, there.encode())  # without a line that was cut off
-    with path.open("a", encoding="utf-8") as file:
-
-        def write(key: Key, story: Completion) -> None:
-            line = _to_json(key, story, words) | settings
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-
-        yield {_key(json.loads(line)) for line in there.splitlines()}, write
+    settings: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "step": step,
+        "seed": seed,
+        "options": json.loads(json.dumps(dataclasses.asdict(options))),
+    }
+    with open_records(path, "a story that was told", ("prompt", "sample"), settings) as records:
+        yield records
 
 
-def _read(path: epath.Path, settings: dict[str, Any]) -> str:
-    """Returns the whole lines of the file."""
-    text = path.read_text()
-    text = text[: text.rfind("\n") + 1]
-    mend = "give another --output, or move it away"
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            values = json.loads(line)
-            _key(values)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"line {number} of '{path}' is not a story that was told; {mend}") from None
-        for name, value in settings.items():
-            if values.get(name) != value:
-                before = values.get(name)
-                raise UserError(f"'{path}' has stories told with {name} {before!r}, not {value!r}; {mend}")
-    return text
-
-
-def _key(line: dict[str, Any]) -> Key:
-    return line["prompt"], line["sample"]
-
-
-def _to_json(key: Key, story: Completion, words: list[str]) -> dict[str, Any]:
+def to_record(key: Key, story: Completion, words: Sequence[str] = ()) -> Record:
+    """Returns a story as the file has it; where it was to use words, with those that are missing."""
     prompt, sample = key
     lacking = missing(words, prompt + story.text)
     return {

@@ -1,0 +1,1 @@
+"""The parts of the binary `evaluate`, each with its own flags."""
