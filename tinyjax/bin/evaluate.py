@@ -4,11 +4,13 @@
         --out=evaluations/quickstart
     python -m tinyjax.bin.evaluate --checkpoint=runs/quickstart --data=data/quickstart \
         --out=evaluations/quickstart --parts=loss --quantize=int8
+    python -m tinyjax.bin.evaluate --report=evaluations/report --of=evaluations/quickstart,evaluations/b
 
 Results of each part are written to OUT/<part>.json, and what they are of to OUT/evaluation.json; figures in
-parentheses are 95 % intervals. An evaluation that was stopped goes on with the same command: no story is
-told, and no judge asked, twice. Without --parts, all are done that have what they need. The prepared folder
-of --data need not be the one trained on, nor have the model's tokenizer.
+parentheses are 95 % intervals. OUT/report.html shows all of it, and OUT/report.json has every number.
+--report sets finished evaluations side by side. An evaluation that was stopped goes on with the same command:
+no story is told, and no judge asked, twice. Without --parts, all are done that have what they need. The
+prepared folder of --data need not be the one trained on, nor have the model's tokenizer.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from tinyjax.bin import app, backend
-from tinyjax.bin.evaluation import loss
+from tinyjax.bin.evaluation import loss, report
 from tinyjax.bin.evaluation.job import Job, NotGivenError, needs_data, the_job
 from tinyjax.bin.evaluation.summary import summarise
 from tinyjax.data.publish import write_file
@@ -47,6 +49,9 @@ _PARTS = flags.DEFINE_multi_enum(
 def run(argv: Sequence[str]) -> None:
     """Does the parts one after the other."""
     del argv
+    if report.asked():
+        report.write_asked()
+        return
     job = the_job()
     parts = _parts(job)
     backend.start(SLOTS)
@@ -58,6 +63,7 @@ def run(argv: Sequence[str]) -> None:
         write_file(file, json.dumps(result, indent=2, ensure_ascii=False).encode())
         print(f"{name}: {file} ({time.monotonic() - started:.1f} s)")
         print("\n".join(summarise(result)), flush=True)
+    report.write_own(job.out)
 
 
 def _parts(job: Job) -> dict[str, Part]:

@@ -23,6 +23,9 @@ def asked() -> bool:
 
 def write_asked() -> None:
     """Writes the report that the flags ask for."""
+    evaluating = [name for name in ("checkpoint", "out", "parts") if flags.FLAGS[name].present]
+    if evaluating:
+        raise UserError(f"--report evaluates nothing; leave out --{evaluating[0]}; give one of them")
     if not _REPORT.value:
         raise UserError("--report is missing; give a folder for the report, such as evaluations/report")
     if not _OF.value:
@@ -31,7 +34,7 @@ def write_asked() -> None:
 
 
 def write_own(out: epath.Path) -> None:
-    """Writes the report of one evaluation into its folder; that it can't be is no failure of the evaluation."""
+    """Writes the report of an evaluation into its folder; where it can't, the evaluation is none the worse."""
     try:
         print(f"report: {write_report([out], out)}")
     except UserError as error:

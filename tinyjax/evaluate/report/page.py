@@ -47,12 +47,15 @@ def render_json(evaluations: Sequence[Evaluation]) -> str:
 
 
 def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    openings = stories.openings(evaluations)
+    told = {story.style for opening in openings for _, row in opening.rows for story in row}
     return {
         "evaluations": evaluations,
         "figures": figures,
         "measures": figures.measures(evaluations),
         "marks": [charts.Series(e.name, style, ()) for style, e in enumerate(evaluations)],
-        "openings": stories.openings(evaluations),
+        "openings": openings,
+        "untold": [style for style in range(len(evaluations)) if style not in told],
         "probes": stories.probes(evaluations),
         "reference": _reference(evaluations),
         "flat": stories.flat,
