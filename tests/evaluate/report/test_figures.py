@@ -146,3 +146,12 @@ def test_baselines_and_chance_stand_beside_the_models(evaluations: list[Evaluati
         assert group.chance == 0.5
         names = [row.series.name for row in group.rows]
         assert names == [*(evaluation.name for evaluation in evaluations), "unigram", "5-gram"]
+
+
+def test_baselines_that_differ_are_called_by_their_models(tmp_path: pathlib.Path):
+    made = [make(name, total=10) for name in ("a", "b", "c")]
+    made[1]["probes"]["groups"]["world"]["baselines"]["unigram"]["value"] = 0.4
+    drawn = figures.probes(read(tmp_path, *made))
+    assert drawn
+    assert [series.name for series, _ in drawn.lines] == ["a", "b", "c", "unigram, a", "5-gram", "unigram, b"]
+    assert all(None not in points for _, points in drawn.lines)

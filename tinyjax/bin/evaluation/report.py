@@ -34,7 +34,7 @@ def write_asked() -> None:
 
 
 def write_own(out: epath.Path) -> None:
-    """Writes the report of an evaluation into its folder; where it can't, the evaluation is none the worse."""
+    """Writes the report of an evaluation into its folder; a page that can't be made is no failure of it."""
     try:
         print(f"report: {write_report([out], out)}")
     except UserError as error:

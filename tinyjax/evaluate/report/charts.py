@@ -187,6 +187,17 @@ class Rows:
         return tops
 
     @property
+    def lines(self) -> list[tuple[Series, list[Point | None]]]:
+        """What the rows show, a line for each series: its points in all groups, None where it has none."""
+        found: dict[tuple, tuple[Series, list[Point | None]]] = {}
+        for number, group in enumerate(self.groups):
+            for row in group.rows:
+                key = (row.series.name, row.series.style, row.series.dashed)
+                _, points = found.setdefault(key, (row.series, [None] * len(self.groups)))
+                points[number] = row.point
+        return list(found.values())
+
+    @property
     def height(self) -> int:
         """Of the whole chart, the axis included."""
         return self.tops[-1] + 40

@@ -174,7 +174,7 @@ def _along_steps(measure: Measure, steps: Sequence[tuple[int, Evaluation]]) -> S
 
 
 def losses(evaluations: Sequence[Evaluation]) -> list[Chart]:
-    """Returns the loss by position within a window, and by length of a story."""
+    """Returns the loss by position in a story, and by length of a story."""
     positions = [
         Series(e.name, style, tuple(_at_position(part) for part in parts))
         for style, e, parts in having(evaluations, "loss", "by_position")
@@ -190,7 +190,7 @@ def _by_position(series: Sequence[Series]) -> list[Chart]:
     places = [point.x for one in series for point in one.points]
     if not places:
         return []
-    x = charts.logarithmic("position in the window, tokens", places)
+    x = charts.logarithmic("position in the story, tokens", places)
     return _chart("Loss by position", x, NATS, series)
 
 
@@ -275,22 +275,41 @@ def _chart_of_shares(
 
 def probes(evaluations: Sequence[Evaluation]) -> Rows | None:
     """Returns the accuracy of models and of baselines in each group."""
-    groups = [_group(name, evaluations) for name in probe_groups(evaluations)]
+    baselines = _baselines(evaluations)
+    groups = [_group(name, evaluations, baselines) for name in probe_groups(evaluations)]
     return Rows("Accuracy of probes", charts.shares("accuracy"), tuple(groups)) if groups else None
 
 
-def _group(name: str, evaluations: Sequence[Evaluation]) -> Group:
+def _baselines(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], str]:
+    """Returns what baselines to show, by style and name, and how to call them.
+
+    They depend on tokenizer and data: those that are the same for several models are shown once.
+    """
+    found: dict[str, dict[str, tuple[int, str]]] = {}
+    for style, evaluation, groups in having(evaluations, "probes", "groups"):
+        of_groups = [group.get("baselines") or {} for group in groups.values()]
+        for baseline in _each(of_groups):
+            values = repr([(name, of.get(baseline)) for name, of in zip(groups, of_groups, strict=True)])
+            found.setdefault(baseline, {}).setdefault(values, (style, evaluation.name))
+    return {
+        (style, baseline): baseline if len(different) == 1 else f"{baseline}, {model}"
+        for baseline, different in found.items()
+        for style, model in different.values()
+    }
+
+
+def _group(name: str, evaluations: Sequence[Evaluation], baselines: Mapping[tuple[int, str], str]) -> Group:
     every = having(evaluations, "probes", "groups")
     found = [(style, e, groups[name]) for style, e, groups in every if name in groups]
     models = [_row(e.name, style, group["accuracy"]) for style, e, group in found]
-    baselines = {
-        (baseline, tuple(interval.items())): _row(baseline, style, interval, reference=True)
+    others = [
+        _row(baselines[style, baseline], style, interval, reference=True)
         for style, _, group in found
         for baseline, interval in (group.get("baselines") or {}).items()
-        if interval
-    }
+        if interval and (style, baseline) in baselines
+    ]
     chance = next((group["chance"] for *_, group in found if group.get("chance") is not None), None)
-    return Group(name, (*models, *baselines.values()), chance)
+    return Group(name, (*models, *others), chance)
 
 
 def _row(name: str, style: int, interval: Interval, *, reference: bool = False) -> Row:

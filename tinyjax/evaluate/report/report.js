@@ -66,8 +66,9 @@ function setUp(list) {
     one.others?.addEventListener("click", () => {
       one.open = true;
       show();
-      one.rows[1].tabIndex = -1;
-      one.rows[1].focus({ preventScroll: true });
+      const next = one.rows[1].querySelector(".story");
+      next.tabIndex = -1;
+      next.focus({ preventScroll: true });
     });
   }
   form.reset();
