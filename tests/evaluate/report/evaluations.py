@@ -209,18 +209,21 @@ def _novelty(rng: random.Random, stories: list[dict[str, Any]], skill: float) ->
         "rouge_original": {str(k): {"precision": share(0.5 / k), "fmeasure": share(0.4 / k)} for k in ks},
         "rouge_original_r2_precision": scores(0.15, 0.06),
         "self_similarity_r2": scores(0.2, 0.07),
+        "self_similarity_r2_original": [0.1 + 0.002 * i for i in range(100)],
         "nearest": [
             {"story": story["story"], "nearest_index": i, "precision": 0.2 + 0.01 * i,
              "nearest_text": f"Another story. {OPENINGS[3]} sang."}
             for i, story in enumerate(stories[:8])
         ],
         "nearest_precision": {str(k): scores(0.9 / k, 0.08) for k in ks},
+        "nearest_precision_held_out": {str(k): [(0.5 + 0.004 * i) / k for i in range(100)] for k in ks},
         "kgram_frequency": {
             str(k): {"0": 0.12 * (k - 1), "1": 0.05 * k, "2-10": 0.2, "11-100": 0.25, "101-1000": 0.2,
                      ">1000": max(1 - 0.65 - 0.17 * k + 0.12, 0.0)}
             for k in ks
         },
         "distinct": {"1": 0.12, "2": 0.41, "3": 0.67},
+        "distinct_original": {"1": 0.14, "2": 0.48, "3": 0.75},
         "longest_copy": {
             "words": 11,
             "text": copied,
@@ -239,5 +242,6 @@ def _quality(skill: float) -> dict[str, Any]:
         "unknown_words": share(0.004, 0.002),
         "words": estimate(132.5, 9),
         "grammar_issues": None,
+        "held_out": {"finished": share(0.99, 0.01), "repetitive": share(0.0), "words": estimate(151.25, 9)},
         "perplexity_under": {"checkpoint": "runs/large", "bits_per_byte": estimate(0.71, 0.02)},
     }

@@ -62,6 +62,12 @@ def test_stories_of_an_evaluation_that_goes_on(whole, tmp_path: pathlib.Path):
     assert read.stories[0]["story"] == "told again"
 
 
+def test_what_is_no_number_may_be_left_out(whole, tmp_path: pathlib.Path):
+    whole["judge"]["agreement"]["by_grade"]["plot"]["pearson"] = float("nan")
+    (read,) = read_evaluations([write(tmp_path / "a", whole)])
+    assert read.parts["judge"]["agreement"]["by_grade"]["plot"]["pearson"] is None
+
+
 def test_json_has_every_number(whole, tmp_path: pathlib.Path):
     (one,) = as_json(read_evaluations([write(tmp_path / "a", whole)]))["evaluations"]
     for part in ALL[:-1]:

@@ -330,7 +330,7 @@ def copied(evaluations: Sequence[Evaluation]) -> list[Chart]:
         for style, _, share in found
     ]
     x = charts.named("k, words", names)
-    series = [one for one in (*models, *_different(held_out)) if one.points]
+    series = [*(one for one in models if one.points), *_different(held_out, dict(enumerate(evaluations)))]
     return _chart_of_shares("k-grams that occur in training", x, "share of k-grams", series, "lines")
 
 
@@ -340,9 +340,18 @@ def _along_k(names: Sequence[str], shares: Mapping[str, Interval | None]) -> tup
     )
 
 
-def _different(references: Sequence[Series]) -> list[Series]:
-    """Returns what models are compared with, each once: those of one set of stories have the same."""
-    return list({series.points: series for series in references}.values())
+def _different(references: Iterable[Series], evaluations: Mapping[int, Evaluation]) -> list[Series]:
+    """Returns what models are compared with: once where it is the same, else called by its model too."""
+    found: dict[tuple[Point, ...], Series] = {}
+    for series in references:
+        if series.points:
+            found.setdefault(series.points, series)
+    if len(found) < 2:
+        return list(found.values())
+    return [
+        dataclasses.replace(series, name=f"{series.name}, {evaluations[series.style].name}")
+        for series in found.values()
+    ]
 
 
 def originals(evaluations: Sequence[Evaluation]) -> list[Chart]:
@@ -406,4 +415,5 @@ def _histogram(
     models = [charts.binned(e.name, style, scores) for style, e, scores in found if scores]
     name, others = reference
     compared = [charts.binned(name, style, scores, dashed=True) for style, _, scores in others if scores]
-    return [charts.histogram(title, label, (*models, *_different(compared)))] if models else []
+    every = {style: e for style, e, _ in others}
+    return [charts.histogram(title, label, (*models, *_different(compared, every)))] if models else []
