@@ -1,5 +1,6 @@
 """Charts show the numbers they are given, where an axis puts them."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -82,6 +83,9 @@ def test_by_size_the_last_step_of_each_run_counts(evaluations: list[Evaluation])
                     interval[k] for k in ("value", "low", "high")
                 )
     assert figures.by_size(evaluations[1:3]) == []
+    int8 = dataclasses.replace(evaluations[0], name="small in int8")
+    both = figures.by_size([*evaluations, int8])[0]
+    assert [series.name for series in both.series] == [*shown, "small in int8"]
 
 
 def test_by_step_the_steps_of_a_run_are_joined(evaluations: list[Evaluation]):

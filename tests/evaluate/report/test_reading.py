@@ -111,6 +111,7 @@ class TestRefusals:
         [
             ("evaluation", ("name",), 3, "evaluation.name is not a text"),
             ("evaluation", ("parameters",), [], "evaluation.parameters is not an object"),
+            ("evaluation", ("parameters", "total"), 0, "evaluation.parameters.total is not a number above 0"),
             ("loss", ("bits_per_byte",), 1.0, "loss.bits_per_byte is not an object"),
             ("loss", ("bits_per_byte", "low"), None, "loss.bits_per_byte.low is not a number"),
             ("loss", ("standard_error",), float("nan"), "loss.standard_error is not a number"),

@@ -41,16 +41,9 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Returns where a value stands, 0 to 1."""
-        low, high, value = (
-            map(math.log, (self.low, self.high, value))
-            if self.log
-            else (
-                self.low,
-                self.high,
-                value,
-            )
-        )
-        return min(max((value - low) / (high - low), 0.0), 1.0)
+        scale = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        return min(max((scale(value) - low) / (high - low), 0.0), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ AGES = {"A": "3 or under", "B": "4 to 5", "C": "6 to 7", "D": "8 to 9", "E": "10
 HELD_OUT = "held-out stories"
 
 Interval = Mapping[str, Any]  # an `Estimate` as JSON
+Scores = Sequence[tuple[int, Evaluation, Sequence[float]]]  # of the stories of each style and evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +123,8 @@ def _joined(lists: Sequence[list[Chart]]) -> list[Chart]:
 
 def by_size(evaluations: Sequence[Evaluation]) -> list[Chart]:
     """Returns each measure by parameters; of several steps of one run, the last one counts."""
-    last = {e.run: e for e in sorted(evaluations, key=lambda e: e.about["step"])}
-    shown = [(style, e) for style, e in enumerate(evaluations) if last[e.run] is e]
+    last = {e.run: e.about["step"] for e in sorted(evaluations, key=lambda e: e.about["step"])}
+    shown = [(style, e) for style, e in enumerate(evaluations) if e.about["step"] == last[e.run]]
     sizes = {e.about["parameters"]["total"] for _, e in shown}
     if len(sizes) < 2:
         return []
@@ -232,9 +233,9 @@ def grades(evaluations: Sequence[Evaluation]) -> list[Chart]:
 
 
 def _given(grade: str, graded: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Returns how many stories have each grade, 1 to 10."""
+    """Returns how many stories have each grade, 1 to 10, and others that were given."""
     found = [round(one[grade]) for one in graded if one.get(grade) is not None]
-    return {str(value): found.count(value) for value in range(1, 11)}
+    return {str(value): found.count(value) for value in range(min([1, *found]), max([10, *found]) + 1)}
 
 
 def _counts(
@@ -330,7 +331,8 @@ def copied(evaluations: Sequence[Evaluation]) -> list[Chart]:
         for style, _, share in found
     ]
     x = charts.named("k, words", names)
-    series = [*(one for one in models if one.points), *_different(held_out, dict(enumerate(evaluations)))]
+    compared = _different(held_out, dict(enumerate(evaluations)))
+    series = [*(one for one in models if one.points), *compared]
     return _chart_of_shares("k-grams that occur in training", x, "share of k-grams", series, "lines")
 
 
@@ -399,9 +401,6 @@ def nearest(evaluations: Sequence[Evaluation]) -> list[Chart]:
             for k in _each(by_k for _, _, by_k in found)
         ]
     )
-
-
-Scores = Sequence[tuple[int, Evaluation, Sequence[float]]]
 
 
 def _of_k(k: str, found: Sequence[tuple[int, Evaluation, Mapping[str, Sequence[float]]]]) -> Scores:

@@ -6,7 +6,7 @@ from typing import Any
 from tinyjax.errors import UserError
 
 _ANY, _ANY_OR_NULL = "*", "*?"  # any key
-_NUMBER, _TEXT, _FLAG = "a number", "a text", "true or false"
+_NUMBER, _COUNT, _TEXT, _FLAG = "a number", "a number above 0", "a text", "true or false"
 
 # A key that ends in "?" may be absent or null.
 _ESTIMATE = {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "count": _NUMBER}
@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "name": _TEXT,
         "checkpoint": _TEXT,
         "step": _NUMBER,
-        "parameters": {"total": _NUMBER, "embeddings?": _NUMBER, "body?": _NUMBER},
+        "parameters": {"total": _COUNT, "embeddings?": _NUMBER, "body?": _NUMBER},
         "model?": {_ANY: None},
         "tokenizer?": {"vocab_size?": _NUMBER},
     },
@@ -106,11 +106,15 @@ def check(value: Any, shape: Any, where: str) -> None:
     elif isinstance(shape, list):
         for number, item in enumerate(_is(value, list, "a list", where)):
             check(item, shape[0], f"{where}[{number}]")
-    elif shape == _NUMBER:
-        if isinstance(value, bool) or not math.isfinite(_is(value, int | float, _NUMBER, where)):
-            _refuse(_NUMBER, where)
+    elif shape in (_NUMBER, _COUNT):
+        _check_number(_is(value, int | float, shape, where), shape, where)
     elif shape is not None:
         _is(value, str if shape == _TEXT else bool, shape, where)
+
+
+def _check_number(value: float, shape: str, where: str) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or (shape == _COUNT and value <= 0):
+        _refuse(shape, where)
 
 
 def _check_keys(value: dict, shape: dict, where: str) -> None:
