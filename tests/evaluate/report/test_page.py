@@ -1,5 +1,7 @@
 """The page holds what was measured, as text and escaped, needs nothing else, and says what is missing."""
 
+import base64
+import hashlib
 import html
 import html.parser
 import json
@@ -196,6 +198,10 @@ def test_the_policy_lets_only_its_own_script_and_style_run(page: str):
     (policy,) = (meta["content"] or "" for meta in Tree(page).of("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
 def test_charts_are_told_to_those_who_dont_see_them(page: str):
