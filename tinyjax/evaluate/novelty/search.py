@@ -109,7 +109,7 @@ def search_stories(index: Index, stories: Iterable[str]) -> Found:
     """Searches stories for what the texts of an index have in common with them."""
     found = _nothing(index)
     for batch in _batches(stories):
-        found += _search_batch(index, batch, int(found.copied.values.min(initial=0)))
+        found += _search_batch(index, batch, min(found.copied.values.tolist(), default=0))
     return found
 
 
