@@ -13,7 +13,7 @@ import numpy as np
 from tinyjax.evaluate.novelty.words import cut_words
 
 LONGEST = 7  # words of the longest k-grams
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # any odd one whose bits are mixed
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # any odd one with mixed bits does
 _SLOTS_PER_KEY = 4
 
 
@@ -96,11 +96,16 @@ class Grams:
 class Index:
     """What texts are made of."""
 
-    num_texts: int
+    texts: tuple[str, ...]
     vocabulary: dict[str, int]  # words, numbered from 1
     words: np.ndarray  # int64; of all texts, 0 before, between and after them
     owners: np.ndarray  # int64; which text each of `words` is of
     grams: tuple[Grams, ...]  # of 1, 2, ... words
+
+    @property
+    def num_texts(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
 
     @property
     def factor(self) -> int:
@@ -113,15 +118,16 @@ def make_index(texts: Sequence[str]) -> Index:
     cut = [cut_words(text) for text in texts]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(itertools.chain(*cut)), 1)}
     words, owners = to_numbers(vocabulary, cut)
-    grams, at = [], np.flatnonzero(words)
-    numbers, known = words[at], None
+    at = np.flatnonzero(words)
+    numbers, known, size = words[at], None, len(vocabulary) + 1
+    grams = []
     for k in range(1, LONGEST + 1):
-        size = len(known.keys) if known else len(vocabulary) + 1
         grams.append(Grams(known, _lists(numbers, owners[at], size), _lists(numbers, at, size)))
-        at, numbers = at[words[at + k] > 0], numbers[words[at + k] > 0]
-        keys, numbers = np.unique(numbers * (len(vocabulary) + 1) + words[at + k], return_inverse=True)
-        known, numbers = number(keys), numbers + 1
-    return Index(len(texts), vocabulary, words, owners, tuple(grams))
+        goes_on = words[at + k] > 0
+        at, numbers = at[goes_on], numbers[goes_on]
+        keys, places = np.unique(numbers * (len(vocabulary) + 1) + words[at + k], return_inverse=True)
+        numbers, known, size = places + 1, number(keys), len(keys) + 1
+    return Index(tuple(texts), vocabulary, words, owners, tuple(grams))
 
 
 def to_numbers(vocabulary: dict[str, int], cut: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from etils import epath
 from tinyjax.evaluate import estimates
 from tinyjax.evaluate.novelty import rouge
 from tinyjax.evaluate.novelty.index import LONGEST, Index, make_index
-from tinyjax.evaluate.novelty.search import COMPARED, Found, search
+from tinyjax.evaluate.novelty.search import COMPARED, NEAREST_BY, Found, search
 from tinyjax.evaluate.novelty.words import cut_words, span
 from tinyjax.workers import Mapper
 
@@ -66,7 +66,8 @@ def novelty(
     """Returns what there is to say of told stories, as it stands in novelty.json.
 
     What a text has no value of is left out: one of fewer than k words has no k-grams. A share is the mean
-    over texts; texts with the same prompt aren't independent, and its interval knows.
+    over texts, of those of their different k-grams that occur in training; texts with the same prompt aren't
+    independent, and the interval knows. "generated" are endings and openings together.
 
     Args:
       stories: what is compared.
@@ -75,7 +76,7 @@ def novelty(
       told: is told how many training stories have been searched.
     """
     index = make_index(stories.texts)
-    found = search(index, stories.texts, shards, map_jobs, told)
+    found = search(index, shards, map_jobs, told)
     precision_KQ = _nearest_precision(index, found)
     shares_KQ = _shares(index, found)
     parts = stories.parts
@@ -87,7 +88,7 @@ def novelty(
             for name, part in parts.items()
         },
         **_against_originals(stories),
-        "nearest": _nearest(stories, found, precision_KQ[1]),
+        "nearest": _nearest(stories, found, precision_KQ[NEAREST_BY - 1]),
         "nearest_precision": _by_k([_values(row[parts["endings"]]) for row in precision_KQ]),
         "nearest_precision_held_out": _by_k([_values(row[parts["held_out"]]) for row in precision_KQ]),
         "kgram_frequency": _frequency(index, found, len(stories.endings)),
@@ -189,7 +190,7 @@ def _nearest(stories: Stories, found: Found, precision_Q: np.ndarray) -> list[Re
             "precision": float(precision),
         }
         for told, source, at, precision in zip(
-            stories.told, sources, found.nearest.stories[1], precision_Q, strict=False
+            stories.told, sources, found.nearest.stories[NEAREST_BY - 1], precision_Q, strict=False
         )
         if at >= 0
     ]
