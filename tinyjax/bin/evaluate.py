@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from tinyjax.bin import app, backend
-from tinyjax.bin.evaluation import loss
+from tinyjax.bin.evaluation import loss, quality
 from tinyjax.bin.evaluation.job import Job, NotGivenError, needs_data, the_job
 from tinyjax.bin.evaluation.summary import summarise
 from tinyjax.data.publish import write_file
@@ -37,6 +37,7 @@ class Part:
 
 PARTS: dict[str, Part] = {
     "loss": Part(loss.run, check=needs_data),
+    "quality": Part(quality.run),
 }
 
 _PARTS = flags.DEFINE_multi_enum(

@@ -79,10 +79,15 @@ class Job:
         """All devices."""
         return make_mesh(MeshConfig())
 
+    @property
+    def has_data(self) -> bool:
+        """Whether there are stories to compare it with."""
+        return bool(_DATA.value)
+
     @functools.cached_property
     def data(self) -> Prepared:
         """The stories it is compared with."""
-        if not _DATA.value:
+        if not self.has_data:
             raise NotGivenError(
                 "--data is missing; give the folder that prepare made, such as data/quickstart"
             )
