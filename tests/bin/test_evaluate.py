@@ -81,8 +81,9 @@ def test_all_that_can_be_done_is_done(
     assert quality["unknown_words"]["count"] == 6
     assert quality["perplexity_under"]["checkpoint"] == str(tiny_run)
     assert quality["held_out"]["finished"]["value"] == 1
-    assert f"bits_per_byte   {loss['bits_per_byte']['value']:.3g} (" in result.stdout
-    assert f"quality: {pathlib.Path('out/quality.json')}" in result.stdout
+    for name, values in {"loss": loss, "quality": quality}.items():
+        assert f"{name}: out/{name}.json (" in result.stdout
+        assert "\n".join(summarise(values)) in result.stdout
 
 
 @pytest.mark.slow
@@ -161,6 +162,7 @@ def test_a_mistake_is_one_line(arguments: list[str], said: str, folder: pathlib.
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 def test_what_lacks_something_is_left_out_with_a_word(folder: pathlib.Path, flags: list[str]):
     result = binaries.run(folder, "evaluate", *flags, "--num_samples=1")
     assert result.returncode == 0, result.stderr
@@ -170,6 +172,7 @@ def test_what_lacks_something_is_left_out_with_a_word(folder: pathlib.Path, flag
     assert quality["unknown_words"] is quality["held_out"] is quality["perplexity_under"] is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_that_it_goes_on(folder: pathlib.Path, flags: list[str]):
     process = binaries.start(
         "evaluate",
