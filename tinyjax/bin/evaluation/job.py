@@ -26,7 +26,7 @@ from tinyjax.records import Record
 from tinyjax.sample.model import Model
 
 EVALUATION = "evaluation.json"
-_SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all that lies in one folder shares
+_SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all results in one folder share
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
@@ -129,7 +129,7 @@ def _described(job: Job) -> dict[str, Any]:
         "step": model.step,
         "seed": job.seed,
         "weights": job.parameters,
-        "digest": hashlib.sha256(json.dumps(sums_of(model.params)).encode()).hexdigest(),
+        "digest": hashlib.sha256(json.dumps(sums_of(model.params)).encode()).hexdigest()[:16],
         "parameters": {
             "total": parameters["total"],
             "embeddings": parameters["embedding"],
