@@ -140,6 +140,7 @@ def test_lengths_and_sources_by_hand():
     json.dumps(told)
 
 
+@pytest.mark.slow
 def test_int8_is_the_loss_of_rounded_weights_and_its_difference_is_paired(model, losses, tiny_data, mesh):
     rounded = in_int8(model)
     plain = dataclasses.replace(

@@ -28,7 +28,7 @@ _PERPLEXITY_UNDER = flags.DEFINE_string(
 
 
 def run(job: Job) -> dict:
-    """Returns the figures over all completions and, to compare with, over as many held-out stories."""
+    """Returns the figures over all completions and, to compare with, over as many whole held-out stories."""
     checker = grammar_checker()
     vocabulary = _vocabulary(job) if job.has_data else None
     records = job.completions
@@ -44,8 +44,9 @@ def run(job: Job) -> dict:
 
 
 def _as_json(figures: dict[str, Estimate]) -> dict[str, dict | None]:
-    absent = dict.fromkeys(("unknown_words", "grammar_issues"))
-    return absent | {name: dataclasses.asdict(figure) for name, figure in figures.items()}
+    absent = {"unknown_words", "grammar_issues"} - figures.keys()
+    told = {name: dataclasses.asdict(figure) for name, figure in figures.items()}
+    return told | dict.fromkeys(sorted(absent))
 
 
 def _held_out(job: Job) -> Iterator[str]:
