@@ -23,7 +23,7 @@ from tinyjax.sample.model import Model
 
 _AT_ONCE = 1024  # stories in memory
 _FIRST_TOKENS, _FIRST_BYTES = 16, 256  # where the first bands of positions and of lengths end
-_BANDS = 32
+_BANDS = 32  # up to 16 * 2**31 tokens
 _Z = 1.959964  # 97.5 % of a normal distribution lie below it
 
 

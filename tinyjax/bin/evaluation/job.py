@@ -26,7 +26,7 @@ from tinyjax.records import Record
 from tinyjax.sample.model import Model
 
 EVALUATION = "evaluation.json"
-_SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all that lies in one folder shares
+_SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all results in one folder share
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
@@ -79,10 +79,15 @@ class Job:
         """All devices."""
         return make_mesh(MeshConfig())
 
+    @property
+    def has_data(self) -> bool:
+        """Whether there are stories to compare it with."""
+        return bool(_DATA.value)
+
     @functools.cached_property
     def data(self) -> Prepared:
         """The stories it is compared with."""
-        if not _DATA.value:
+        if not self.has_data:
             raise NotGivenError(
                 "--data is missing; give the folder that prepare made, such as data/quickstart"
             )
@@ -124,7 +129,7 @@ def _described(job: Job) -> dict[str, Any]:
         "step": model.step,
         "seed": job.seed,
         "weights": job.parameters,
-        "digest": hashlib.sha256(json.dumps(sums_of(model.params)).encode()).hexdigest(),
+        "digest": hashlib.sha256(json.dumps(sums_of(model.params)).encode()).hexdigest()[:16],
         "parameters": {
             "total": parameters["total"],
             "embeddings": parameters["embedding"],

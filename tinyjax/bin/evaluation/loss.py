@@ -7,6 +7,7 @@ from absl import flags
 
 from tinyjax.bin.evaluation.job import Job
 from tinyjax.bin.progress import show_count
+from tinyjax.errors import UserError
 from tinyjax.evaluate.breakdown import Losses, break_down, difference, in_int8, stories_of, story_losses
 from tinyjax.sample.model import Model
 
@@ -44,6 +45,8 @@ def run(job: Job) -> dict:
 def _losses(job: Job, model: Model, what: str) -> Losses:
     stories = stories_of(job.data, _SPLIT.value, instructions=model.instruct)
     total = job.data.manifest["stories"][_SPLIT.value]["stories"]
+    if not total:
+        raise UserError(f"'{job.data.path}' has no {_SPLIT.value} stories; give the other --split")
     if _MAX_STORIES.value:
         total = min(total, _MAX_STORIES.value)
         stories = itertools.islice(stories, total)
