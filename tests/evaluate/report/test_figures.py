@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from tests.evaluate.report.evaluations import make, write
-from tinyjax.evaluate.report import charts, figures
+from tinyjax.evaluate.report import charts, figures, measures
 from tinyjax.evaluate.report.reading import Evaluation, read_evaluations
 
 
@@ -67,11 +67,11 @@ def test_by_size_the_last_step_of_each_run_counts(evaluations: list[Evaluation])
     drawn = figures.by_size(evaluations)
     assert [chart.title for chart in drawn] == [
         "bits/byte",
-        *figures.GRADES,
+        *measures.GRADES,
         *(f"{group} probes" for group in ("knowledge", "reasoning", "context", "world")),
         "stories finished",
     ]
-    for chart, measure in zip(drawn, figures.measures(evaluations), strict=True):
+    for chart, measure in zip(drawn, measures.measures(evaluations), strict=True):
         shown = {series.name: series.points[0] for series in chart.series}
         assert list(shown) == ["small", "large, step 2,500", "stories260K"]
         for evaluation in evaluations:
@@ -134,13 +134,13 @@ def test_what_has_no_value_is_left_out(tmp_path: pathlib.Path):
     novelty["distinct"]["3"] = None
     novelty["self_similarity_r2"], novelty["nearest_precision"]["5"] = [], []
     made["judge"]["means"]["plot"] = None
-    made["judge"]["grades"][0] |= dict.fromkeys(figures.GRADES)
+    made["judge"]["grades"][0] |= dict.fromkeys(measures.GRADES)
     (evaluation,) = read(tmp_path, made)
     (chart,) = figures.copied([evaluation])
     assert [point.name for point in chart.series[0].points] == list("123456")
     assert "Figure 15" not in {chart.title.split(":")[0] for chart in figures.originals([evaluation])}
     assert len(figures.nearest([evaluation])) == 4
-    assert "plot" not in {measure.name for measure in figures.measures([evaluation])}
+    assert "plot" not in {measure.name for measure in measures.measures([evaluation])}
     shares = [point.y for point in titled(figures.grades([evaluation]), "grammar").series[0].points]
     assert sum(shares) == pytest.approx(1)
 

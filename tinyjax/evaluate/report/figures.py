@@ -1,104 +1,30 @@
-"""What the page draws of evaluations, and the measures by which they are compared."""
+"""What the page draws of evaluations."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tinyjax.evaluate.report import charts
 from tinyjax.evaluate.report.charts import Axis, Chart, Group, Point, Row, Rows, Series
+from tinyjax.evaluate.report.measures import (
+    BITS,
+    GRADES,
+    NATS,
+    SHARE,
+    Interval,
+    Measure,
+    Unit,
+    each,
+    having,
+    measures,
+    probe_groups,
+)
 from tinyjax.evaluate.report.reading import Evaluation
 
-GRADES = ("grammar", "creativity", "consistency", "plot")
 AGES = {"A": "3 or under", "B": "4 to 5", "C": "6 to 7", "D": "8 to 9", "E": "10 to 12", "F": "13 to 16"}
-
 HELD_OUT = "held-out stories"
 
-Interval = Mapping[str, Any]  # an `Estimate` as JSON
 Scores = Sequence[tuple[int, Evaluation, Sequence[float]]]  # of the stories of each style and evaluation
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """How figures of a kind are written."""
-
-    name: str
-    digits: int
-    factor: float = 1.0
-    sign: str = ""
-
-    def show(self, value: float) -> str:
-        """Returns a value for people."""
-        return f"{self.factor * value:,.{self.digits}f}{self.sign}"
-
-    def span(self, interval: Interval) -> str:
-        """Returns the ends of an interval for people."""
-        return f"{self.show(interval['low'])} to {self.show(interval['high'])}"
-
-    def tick(self, value: float) -> str:
-        """Returns a round value for an axis."""
-        return f"{charts.short(round(self.factor * value, 6))}{self.sign}"
-
-
-NATS = Unit("nats/token", 3)
-BITS = Unit("bits/byte", 3)
-GRADE = Unit("grade of 10", 2)
-SHARE = Unit("share", 1, 100.0, " %")
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """A figure that every evaluation may have, by which models are compared."""
-
-    name: str
-    unit: Unit
-    of: Callable[[Evaluation], Interval | None]
-
-
-def measures(evaluations: Sequence[Evaluation]) -> list[Measure]:
-    """Returns the measures that at least one of the evaluations has."""
-    found = [
-        Measure("bits/byte", BITS, _getter("loss", "bits_per_byte")),
-        *(Measure(name, GRADE, _getter("judge", "means", name)) for name in GRADES),
-        *(
-            Measure(f"{name} probes", SHARE, _getter("probes", "groups", name, "accuracy"))
-            for name in probe_groups(evaluations)
-        ),
-        Measure("stories finished", SHARE, _getter("quality", "finished")),
-    ]
-    return [measure for measure in found if any(measure.of(e) for e in evaluations)]
-
-
-def probe_groups(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Returns the names of all groups of probes."""
-    return _each(groups for _, _, groups in having(evaluations, "probes", "groups"))
-
-
-def _each(many: Iterable[Iterable[str]]) -> list[str]:
-    """Returns the names in all of them, each once, in the order they were found in."""
-    return list(dict.fromkeys(name for names in many for name in names))
-
-
-def _getter(part: str, *keys: str) -> Callable[[Evaluation], Interval | None]:
-    """Returns what looks something up in a part, None where it isn't there."""
-
-    def of(evaluation: Evaluation) -> Interval | None:
-        value: Any = evaluation.parts.get(part)
-        for key in keys:
-            value = value.get(key) if value else None
-        return value
-
-    return of
-
-
-def having(
-    evaluations: Sequence[Evaluation], part: str, key: str = ""
-) -> Iterator[tuple[int, Evaluation, Any]]:
-    """Yields the style, evaluation and value of those that have a part, or a key of it."""
-    for style, evaluation in enumerate(evaluations):
-        found = evaluation.parts.get(part)
-        value = found.get(key) if found and key else found
-        if value:
-            yield style, evaluation, value
 
 
 def _point(x: float, interval: Interval, name: str, unit: Unit) -> Point:
@@ -246,7 +172,7 @@ def _counts(
 ) -> list[Chart]:
     """Returns the shares of what was counted, of each (style, name, counts)."""
     of = [one for one in of if sum(one[2].values())]
-    names = _each(counts for _, _, counts in of)
+    names = each(counts for _, _, counts in of)
     series = [
         Series(name, style, tuple(_share_points(names, counts, number, len(of))))
         for number, (style, name, counts) in enumerate(of)
@@ -289,7 +215,7 @@ def _baselines(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], str]:
     found: dict[str, dict[str, tuple[int, str]]] = {}
     for style, evaluation, groups in having(evaluations, "probes", "groups"):
         of_groups = [group.get("baselines") or {} for group in groups.values()]
-        for baseline in _each(of_groups):
+        for baseline in each(of_groups):
             values = repr([(name, of.get(baseline)) for name, of in zip(groups, of_groups, strict=True)])
             found.setdefault(baseline, {}).setdefault(values, (style, evaluation.name))
     return {
@@ -324,7 +250,7 @@ def _row(name: str, style: int, interval: Interval, *, reference: bool = False) 
 def copied(evaluations: Sequence[Evaluation]) -> list[Chart]:
     """Returns the share of k-grams that occur in training: of generated stories, and of held-out ones."""
     found = list(having(evaluations, "novelty", "kgram_share"))
-    names = _each(share["generated"] for _, _, share in found)
+    names = each(share["generated"] for _, _, share in found)
     models = [Series(e.name, style, _along_k(names, share["generated"])) for style, e, share in found]
     held_out = [
         Series(HELD_OUT, style, _along_k(names, share.get("held_out") or {}), dashed=True)
@@ -375,7 +301,7 @@ def originals(evaluations: Sequence[Evaluation]) -> list[Chart]:
 def frequencies(evaluations: Sequence[Evaluation]) -> list[Chart]:
     """Returns the paper's Figure 16: how often generated k-grams occur in training, by k."""
     found = list(having(evaluations, "novelty", "kgram_frequency"))
-    ks = _each(by_k for _, _, by_k in found)
+    ks = each(by_k for _, _, by_k in found)
     return _joined(
         [_frequency(k, [(style, e.name, by_k[k]) for style, e, by_k in found if k in by_k]) for k in ks]
     )
@@ -398,7 +324,7 @@ def nearest(evaluations: Sequence[Evaluation]) -> list[Chart]:
                 _of_k(k, found),
                 (HELD_OUT, _of_k(k, held_out)),
             )
-            for k in _each(by_k for _, _, by_k in found)
+            for k in each(by_k for _, _, by_k in found)
         ]
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinyjax.data.audit import percent
 from tinyjax.errors import UserError
-from tinyjax.evaluate.report import charts, figures, stories
+from tinyjax.evaluate.report import charts, figures, measures, stories
 from tinyjax.evaluate.report.reading import Evaluation, as_json
 
 _NEAREST = 3  # stories of each model that are shown beside the nearest training story
@@ -52,7 +52,8 @@ def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     return {
         "evaluations": evaluations,
         "figures": figures,
-        "measures": figures.measures(evaluations),
+        "known": measures,
+        "measures": measures.measures(evaluations),
         "marks": [charts.Series(e.name, style, ()) for style, e in enumerate(evaluations)],
         "openings": openings,
         "untold": [style for style in range(len(evaluations)) if style not in told],
@@ -66,7 +67,7 @@ def _content(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 def _reference(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
     """Returns the paper's rows, each once."""
-    rows = [row for _, _, rows in figures.having(evaluations, "judge", "reference") for row in rows]
+    rows = [row for _, _, rows in measures.having(evaluations, "judge", "reference") for row in rows]
     return list({json.dumps(row, sort_keys=True): row for row in rows}.values())
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tinyjax.evaluate.report.figures import GRADES, having
+from tinyjax.evaluate.report.measures import GRADES, having
 from tinyjax.evaluate.report.reading import Evaluation
 
 _ENDS = {"end": "finished", "stop": "finished", "length": "cut off"}
