@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import pathlib
+from typing import Any
 
 import yaml
 from absl import flags
 from etils import epath
 from jax.sharding import Mesh
 
+import tinyjax.evaluate
+from tinyjax import instruct
 from tinyjax.bin.loading import load
 from tinyjax.bin.progress import show_count
 from tinyjax.config import MeshConfig
@@ -18,6 +22,9 @@ from tinyjax.parallel.sharding import make_mesh
 from tinyjax.records import Record
 from tinyjax.sample.model import Model
 
+_OWN_OPENINGS = pathlib.Path(tinyjax.evaluate.__file__).with_name("openings.yaml")
+_OWN_INSTRUCTIONS = _OWN_OPENINGS.with_name("instructions.yaml")
+
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
 )
@@ -26,7 +33,10 @@ _DATA = flags.DEFINE_string(
     "data", "", "Prepared folder: whose stories are predicted, and searched for copies."
 )
 _OPENINGS = flags.DEFINE_string(
-    "openings", "", "Openings to go on with: a .yaml list, as published with the paper; default: our own."
+    "openings",
+    "",
+    "What to go on with: a .yaml list of openings, as published with the paper, or of instructions ({words: "
+    "[...], features: [...], sentence: ..., summary: ...}). Default: our own, of the kind the model is for.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Completions of each opening.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of all draws.", lower_bound=0, upper_bound=2**32 - 1)
@@ -60,8 +70,10 @@ class Job:
 
     @functools.cached_property
     def openings(self) -> list[str]:
-        """What the model goes on with."""
-        return read_openings(epath.Path(_OPENINGS.value))
+        """What the model goes on with: instructions, where it was trained on them."""
+        if _OPENINGS.value:
+            return read_openings(epath.Path(_OPENINGS.value))
+        return read_openings(epath.Path(_OWN_INSTRUCTIONS if self.model.instruct else _OWN_OPENINGS))
 
     @functools.cached_property
     def completions(self) -> list[Record]:
@@ -80,16 +92,31 @@ class Job:
 
 
 def read_openings(path: epath.Path) -> list[str]:
-    """Returns the openings in a YAML list, each once."""
+    """Returns the prompts in a YAML list of openings or instructions, each once."""
     try:
-        openings = yaml.safe_load(path.read_text())
+        items = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"'{path}' is not YAML ({error}); give a list of texts") from None
-    if not isinstance(openings, list) or not all(isinstance(text, str) and text for text in openings):
+    openings = [_prompt(item) for item in items] if isinstance(items, list) else []
+    if not openings or not all(openings):
         raise UserError(
-            f"'{path}' is not a list of texts; give one, as the paper's 'Evaluation prompts.yaml'"
+            f"'{path}' is not a list of texts, or of instructions such as {{words: [quit, oak]}}; give one, "
+            "as the paper's 'Evaluation prompts.yaml'"
         )
     return list(dict.fromkeys(openings))
+
+
+def _prompt(item: Any) -> str:
+    """Returns a prompt; empty where it is none."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not item.keys() <= set(instruct.KINDS):
+        return ""
+    return instruct.prompt({kind: _instruction(value) for kind, value in item.items()})
+
+
+def _instruction(value: Any) -> instruct.Value:
+    return tuple(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def the_job() -> Job:
