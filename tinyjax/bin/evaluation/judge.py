@@ -120,6 +120,10 @@ def _endpoint() -> Endpoint:
         raise UserError(
             "--judge is missing; name a model at --base_url, give recorded --judgements, or other --parts"
         )
+    if not _BASE_URL.value.startswith(("http://", "https://")):
+        raise UserError(
+            f"--base_url={_BASE_URL.value} is no address; give one such as http://127.0.0.1:8080/v1"
+        )
     key = os.environ.get(_KEY_ENV.value, "")
     if not key and _BASE_URL.value == _OPENAI:
         raise UserError(f"{_OPENAI} needs a key; put it into the environment variable {_KEY_ENV.value}")

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from tinyjax.evaluate.judge.summary import Judged
 
 _GRADES = ("grammar", "creativity", "consistency")  # of a table; the plot may stand beside them
 _COLUMNS = ("id", "story", "assessment", *_GRADES, "score")
+_ESCAPED = re.compile(r'\\(["\\])')
 _ROW = re.compile(r"^(\d+),", re.MULTILINE)
 
 
@@ -114,7 +116,7 @@ def _rows(body: str) -> Iterator[tuple[int, str]]:
     starts = [found.start() for found in _ROW.finditer(body)]
     if body.strip() and (not starts or body[: starts[0]].strip()):
         starts.insert(0, 0)
-    for start, end in zip(starts, [*starts[1:], len(body)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(body)]):
         yield body.count("\n", 0, start) + 2, body[start:end]
 
 
@@ -131,15 +133,11 @@ def _table_story(columns: Sequence[str], row: str) -> Judged:
 
 def _cells(row: str, count: int) -> list[str]:
     """Returns the cells of a row, whose quotes are escaped by backslashes or doubled."""
-    problem = ""
-    for escape in ("\\", None):
-        try:
-            table = csv.reader(io.StringIO(row, ""), strict=True, escapechar=escape, doublequote=not escape)
-            rows = [cells for cells in table if cells]
-        except csv.Error as error:
-            problem = problem or f"a quote that isn't escaped ({error})"
-            continue
-        if len(rows) == 1 and len(rows[0]) == count:
-            return rows[0]
-        problem = problem or f"{len(rows[0])} cells and not {count}, from a quote or comma that isn't escaped"
-    raise UnreadableError(problem)
+    doubled = _ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], row)
+    try:
+        rows = [cells for cells in csv.reader(io.StringIO(doubled, ""), strict=True) if cells]
+    except csv.Error as error:
+        raise UnreadableError(f"a quote that isn't escaped ({error})") from None
+    if len(rows) != 1 or len(rows[0]) != count:
+        raise UnreadableError(f"{len(rows[0])} cells and not {count}; is a quote or comma not escaped?")
+    return rows[0]
