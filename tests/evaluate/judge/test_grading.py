@@ -151,10 +151,21 @@ def test_a_judge_that_is_gone_is_given_up_soon_and_nothing_is_lost(
     assert_good(judge, ask(judge, tmp_path))
 
 
-def test_a_judge_that_never_answers_is_an_error(judge: JudgeServer, tmp_path: pathlib.Path):
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_judge_that_never_answers_is_an_error(count: int, judge: JudgeServer, tmp_path: pathlib.Path):
     judge.always = Answer(status=500)
     with pytest.raises(UserError, match="'a judge' graded nothing: 500"):
-        ask(judge, tmp_path)
+        ask(judge, tmp_path, EXERCISES[:count], concurrency=2)
+
+
+def test_a_story_without_an_answer_is_told_and_asked_about_the_next_time(
+    judge: JudgeServer, tmp_path: pathlib.Path
+):
+    judge.answers.extend([Answer(status=500)] * 6)
+    graded = ask(judge, tmp_path)
+    assert graded.stopped.startswith("500")
+    assert [bool(verdict.grades) for verdict in verdicts(graded)] == [False] + [True] * 5
+    assert_good(judge, ask(judge, tmp_path))
 
 
 def test_nobody_at_the_address_is_an_error(tmp_path: pathlib.Path):
@@ -299,16 +310,18 @@ def test_a_budget_of_calls_stops_it_and_the_next_run_goes_on(
 
 
 def test_a_budget_of_dollars_is_never_overdrawn(judge: JudgeServer, tmp_path: pathlib.Path):
-    """A call costs $0.003, for 100 tokens in and 10 out; with 1,024 tokens out it might be $0.14."""
-    budget = Budget(max_usd=0.15, usd_per_million_in=20, usd_per_million_out=100)
-    graded = ask(judge, tmp_path, budget=budget, concurrency=3)
-    assert graded.stopped.startswith("of the budget of $0.15, ")
-    spent = 0.003 * len(judge.requests)
-    assert budget.usd == pytest.approx(spent)
-    assert 0 < spent <= 0.15
-    again = Budget(max_usd=1, usd_per_million_in=20, usd_per_million_out=100)
-    assert_good(judge, ask(judge, tmp_path, budget=again))
-    assert again.usd == pytest.approx(12 * 0.003)  # that of the first run included
+    """A call costs $0.102, for 100 tokens in and 1,000 out; it might cost a bit more."""
+    judge.usage = {"prompt_tokens": 100, "completion_tokens": 1000, "total_tokens": 1100}
+    budget = Budget(max_usd=0.25, usd_per_million_in=20, usd_per_million_out=100)
+    graded = ask(judge, tmp_path, budget=budget)
+    assert graded.stopped == "of the budget of $0.25, $0.2040 may be spent already"
+    assert len(judge.requests) == 2
+    assert budget.usd == pytest.approx(0.204)
+    again = Budget(max_usd=0.30, usd_per_million_in=20, usd_per_million_out=100)
+    assert ask(judge, tmp_path, budget=again).replies == graded.replies  # that of the first run is included
+    whole = Budget(max_usd=5, usd_per_million_in=20, usd_per_million_out=100)
+    assert_good(judge, ask(judge, tmp_path, budget=whole, concurrency=3))
+    assert whole.usd == pytest.approx(12 * 0.102)
 
 
 def test_stories_that_are_alike_are_asked_about_once(judge: JudgeServer, tmp_path: pathlib.Path):

@@ -200,7 +200,7 @@ class Client:
         if not choices:
             raise ValueError
         message, usage = choices[0].message, answer.usage
-        if usage:
+        if usage:  # where the endpoint doesn't say, what was reserved counts as spent
             self._budget.settle(reserved, self._budget.cost(usage.prompt_tokens, usage.completion_tokens))
         refusal = getattr(message, "refusal", None)
         return Reply(

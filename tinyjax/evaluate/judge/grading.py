@@ -26,6 +26,7 @@ class _Progress:
 
     stop: Exception | None = None  # why no more is asked
     unanswered: int = 0  # stories in a row
+    missed: Exception | None = None  # why the newest of them wasn't
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Graded:
     """What a judge said of each exercise that it was asked about."""
 
     replies: Mapping[Exercise, Sequence[Reply]]
-    stopped: str  # why not all were asked; empty: they were
+    stopped: str  # why not all were answered; empty: they were
 
 
 def grade(
@@ -53,7 +54,7 @@ def grade(
       budget: for all calls, those of earlier runs whose replies the file has included.
       path: of the file of judgements, local, of any number of judges.
       concurrency: exercises at a time.
-      told: is called after each that is done.
+      told: is called for each that is done, by an earlier run too.
 
     Raises:
       UserError: the endpoint doesn't know the judge, or can't be reached at all.
@@ -66,6 +67,8 @@ def grade(
                 budget.calls += 1
                 budget.usd += budget.cost(reply.input_tokens, reply.output_tokens)
         left = [exercise for exercise in wanted if isinstance(book.step(exercise), Turn)]
+        for _ in range(len(wanted) - len(left)):
+            told()
         stop = asyncio.run(_ask_all(left, endpoint, budget, book, concurrency, told)) if left else None
         replies = {exercise: found for exercise in wanted if (found := book.replies(exercise))}
     if isinstance(stop, UserError):
@@ -126,7 +129,7 @@ async def _ask_all(
     concurrency: int,
     told: Callable[[], None],
 ) -> Exception | None:
-    """Asks about all, and returns why it stopped before."""
+    """Asks about all, and returns why not all were answered."""
     client, progress, queue = Client(endpoint, budget), _Progress(), iter(exercises)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -134,7 +137,7 @@ async def _ask_all(
                 tasks.create_task(_work(queue, client, book, progress, told))
     finally:
         await client.close()
-    return progress.stop
+    return progress.stop or progress.missed
 
 
 async def _work(
@@ -149,7 +152,7 @@ async def _work(
             await _converse(exercise, client, book, progress)
             progress.unanswered = 0
         except NoAnswerError as error:
-            progress.unanswered += 1
+            progress.unanswered, progress.missed = progress.unanswered + 1, error
             if progress.unanswered >= _GIVE_UP:
                 progress.stop = progress.stop or error
         except (StopAskingError, UserError) as error:
