@@ -94,7 +94,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.title(): value for name, value in self.headers.items()}
-        asked = Asked(body, headers, time.monotonic())
+        asked = Asked(body, headers, time.time())
         self.server.requests.append(asked)
         assert self.path == "/v1/chat/completions"
         answer = self._answer(body)

@@ -18,7 +18,7 @@ from tinyjax.errors import UserError
 from tinyjax.evaluate.judge.protocol import Messages, Reply, Turn
 
 _TRIES = 6
-_LONGEST_WAIT = 300.0  # seconds; in all; who is told to wait longer had better come back later
+_LONGEST_WAIT = 300.0  # seconds in all; who is told to wait longer had better come back later
 _SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be a word of a story
 _OPTIONAL = ("response_format", "temperature", "max_tokens", "max_completion_tokens")
 
@@ -88,7 +88,9 @@ class Budget:
         if self.max_calls and self.calls >= self.max_calls:
             raise StopAskingError(f"the budget of {self.max_calls:,} calls is used up")
         if self.max_usd and self.usd + most > self.max_usd:
-            raise StopAskingError(f"of the budget of ${self.max_usd:g}, ${self.usd:.4f} may be spent already")
+            raise StopAskingError(
+                f"the next call may cost ${most:.4f}, and ${self.usd:.4f} of ${self.max_usd:g} are spent"
+            )
         self.calls += 1
         self.usd += most
         return most
@@ -197,17 +199,18 @@ class Client:
     def _settle(self, reserved: float, answer: Any) -> Reply:
         """Returns the reply in an answer, which is now paid for."""
         choices = getattr(answer, "choices", None)  # a text where a gateway answers with a page
-        if not choices:
+        if not choices or not choices[0].message:
             raise ValueError
         message, usage = choices[0].message, answer.usage
+        tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
         if usage:  # where the endpoint doesn't say, what was reserved counts as spent
-            self._budget.settle(reserved, self._budget.cost(usage.prompt_tokens, usage.completion_tokens))
+            self._budget.settle(reserved, self._budget.cost(*tokens))
         refusal = getattr(message, "refusal", None)
         return Reply(
-            text=self._clean(refusal or message.content or ""),
+            text=self._clean(refusal or (message.content if isinstance(message.content, str) else "")),
             finish="refusal" if refusal else choices[0].finish_reason or "stop",
-            input_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
+            input_tokens=tokens[0],
+            output_tokens=tokens[1],
         )
 
     def _leave_out(self, options: Mapping[str, Any], error: Any) -> bool:
@@ -242,14 +245,11 @@ class Client:
 
 def _retry_after(value: str | None) -> float | None:
     """Returns the seconds that a header says, as a number or as the time to wait for."""
-    if not value:
-        return None
+    if re.fullmatch(r"\d+(\.\d+)?", value or ""):
+        return float(value or 0)
     try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        until = email.utils.parsedate_to_datetime(value)
+        until = email.utils.parsedate_to_datetime(value or "")
     except ValueError:
         return None
-    return max((until - datetime.datetime.now(datetime.UTC)).total_seconds(), 0.0)
+    now = datetime.datetime.now(until.tzinfo and datetime.UTC)
+    return max((until - now).total_seconds(), 0.0)

@@ -17,7 +17,7 @@ from tinyjax.records import Record, Records, open_records
 
 _GIVE_UP = 3  # stories in a row without an answer
 
-KEY = ("judge", "template", "options", "prompt", "completion")
+_KEY = ("judge", "template", "options", "prompt", "completion")
 
 
 @dataclasses.dataclass
@@ -59,7 +59,7 @@ def grade(
     Raises:
       UserError: the endpoint doesn't know the judge, or can't be reached at all.
     """
-    with open_records(path, "a judgement of a story", KEY, {}) as records:
+    with open_records(path, "a judgement of a story", _KEY, {}) as records:
         book = _Book(records, endpoint)
         wanted = list(dict.fromkeys(exercises))
         for exercise in wanted:
