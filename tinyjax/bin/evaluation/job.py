@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import pathlib
 from typing import Any
 
 import yaml
@@ -12,6 +13,8 @@ from absl import flags
 from etils import epath
 from jax.sharding import Mesh
 
+import tinyjax.evaluate
+from tinyjax import instruct
 from tinyjax.bin.loading import kept_average, load
 from tinyjax.bin.progress import show_count
 from tinyjax.checkpoint.manager import sums_of
@@ -27,6 +30,8 @@ from tinyjax.sample.model import Model
 
 EVALUATION = "evaluation.json"
 _SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all results in one folder share
+_OWN_OPENINGS = pathlib.Path(tinyjax.evaluate.__file__).with_name("openings.yaml")
+_OWN_INSTRUCTIONS = _OWN_OPENINGS.with_name("instructions.yaml")
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
@@ -36,7 +41,10 @@ _DATA = flags.DEFINE_string(
     "data", "", "Prepared folder: whose stories are predicted, and searched for copies."
 )
 _OPENINGS = flags.DEFINE_string(
-    "openings", "", "Openings to go on with: a .yaml list, as published with the paper; default: our own."
+    "openings",
+    "",
+    "What to go on with: a .yaml list of openings, as published with the paper, or of instructions ({words: "
+    "[...], features: [...], sentence: ..., summary: ...}). Default: our own, of the kind the model is for.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 10, "Completions of each opening.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of all draws.", lower_bound=0, upper_bound=2**32 - 1)
@@ -95,8 +103,10 @@ class Job:
 
     @functools.cached_property
     def openings(self) -> list[str]:
-        """What the model goes on with."""
-        return read_openings(epath.Path(_OPENINGS.value))
+        """What the model goes on with: instructions, where it was trained on them."""
+        if _OPENINGS.value:
+            return read_openings(epath.Path(_OPENINGS.value))
+        return read_openings(epath.Path(_OWN_INSTRUCTIONS if self.model.instruct else _OWN_OPENINGS))
 
     @functools.cached_property
     def completions(self) -> list[Record]:
@@ -154,16 +164,31 @@ def _check_same(file: epath.Path, described: dict[str, Any]) -> None:
 
 
 def read_openings(path: epath.Path) -> list[str]:
-    """Returns the openings in a YAML list, each once."""
+    """Returns the prompts in a YAML list of openings or instructions, each once."""
     try:
-        openings = yaml.safe_load(path.read_text())
+        items = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"'{path}' is not YAML ({error}); give a list of texts") from None
-    if not isinstance(openings, list) or not all(isinstance(text, str) and text for text in openings):
+    openings = [_prompt(item) for item in items] if isinstance(items, list) else []
+    if not openings or not all(openings):
         raise UserError(
-            f"'{path}' is not a list of texts; give one, as the paper's 'Evaluation prompts.yaml'"
+            f"'{path}' is not a list of texts, or of instructions such as {{words: [quit, oak]}}; give one, "
+            "as the paper's 'Evaluation prompts.yaml'"
         )
     return list(dict.fromkeys(openings))
+
+
+def _prompt(item: Any) -> str:
+    """Returns a prompt; empty where it is none."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not item.keys() <= set(instruct.KINDS):
+        return ""
+    return instruct.prompt({kind: _instruction(value) for kind, value in item.items()})
+
+
+def _instruction(value: Any) -> instruct.Value:
+    return tuple(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def the_job() -> Job:
