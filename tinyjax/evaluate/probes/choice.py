@@ -1,9 +1,9 @@
 """Forced choice: which of the given continuations a model finds the likeliest.
 
-A choice is scored by its whole log-probability, that of the text the model would have to write. The mean
-by token would depend on how a tokenizer cuts the choices, and prefers long words, whose later pieces are
-sure once begun; the mean by byte favours long choices too. The items have choices of about one length
-instead (measured with the 260K model, all three are within their intervals).
+A choice is scored by its whole log-probability: that of the text the model would have to write. The mean by
+token depends on how a tokenizer cuts the choices, and both it and the mean by byte prefer long choices, whose
+ends are sure once begun: with the 260K model, what was chosen had a mean rank in length (0 shortest, 1 longest)
+of 0.46 by the whole, 0.60 by token and 0.61 by byte; accuracies were within each other's intervals.
 """
 
 import dataclasses
@@ -82,8 +82,11 @@ def _scored(model: Model, items: Sequence[Item]) -> Iterator[Record]:
 
 
 def to_record(item: Item, logprobs: Sequence[float]) -> Record:
-    """Returns what was found of an item: its choices, the right one first, and their log-probabilities."""
-    chosen = int(np.argmax(logprobs))
+    """Returns what was found of an item: its choices, the right one first, and their log-probabilities.
+
+    Of choices that are equal the last one is taken, so that what knows nothing isn't always right.
+    """
+    chosen = len(logprobs) - 1 - int(np.argmax(logprobs[::-1]))
     return {
         "group": item.group,
         "prompt": item.prompt,
