@@ -13,10 +13,13 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from tinyjax.bin import app, backend
+from tinyjax.bin.evaluation import probes
 from tinyjax.bin.evaluation.job import Job, the_job
 from tinyjax.data.publish import write_file
 
-PARTS: dict[str, Callable[[Job], dict]] = {}
+PARTS: dict[str, Callable[[Job], dict]] = {
+    "probes": probes.run,
+}
 
 _PARTS = flags.DEFINE_multi_enum("parts", list(PARTS), list(PARTS), "What to do; may be repeated.")
 

@@ -172,6 +172,7 @@ def test_stories_with_their_records_are_asked_for_and_else_those_of_the_world():
     assert all(uses(word, record.text) for record in of_the_world for word in record.words)
 
 
+@pytest.mark.slow
 def test_stories_are_told_once_and_kept(tiny_run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch):
     model = dataclasses.replace(load_model(tiny_run), instruct=True)
     records = [

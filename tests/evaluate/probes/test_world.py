@@ -68,7 +68,11 @@ def test_answers_about_what_happened_are_those_of_its_events():
     """Whatever event asks the same gives the same answer, and none of the wrong ones."""
     checked = 0
     for _, world, fact, wrong in asked():
-        answers = {plainly(world, a, roles) for q, a, roles in world.asks if plainly(world, q, roles) == fact.question}
+        answers = {
+            plainly(world, a, roles)
+            for q, a, roles in world.asks
+            if plainly(world, q, roles) == fact.question
+        }
         if not answers:
             continue
         checked += 1

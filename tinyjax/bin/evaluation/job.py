@@ -51,6 +51,11 @@ class Job:
         """All devices."""
         return make_mesh(MeshConfig())
 
+    @property
+    def has_data(self) -> bool:
+        """Whether there are stories to compare it with."""
+        return bool(_DATA.value)
+
     @functools.cached_property
     def data(self) -> Prepared:
         """The stories it is compared with."""

@@ -52,7 +52,7 @@ def _choose(job: Job, items: Sequence[Item]) -> list[Record]:
     settings = {"checkpoint": job.checkpoint, "step": job.model.step, "items": fingerprint(items)}
     file = open_records(job.out / "probes.jsonl", "a probe", ("group", "prompt"), settings)
     with file as records, show_count("probes", len(items)) as advance:
-        return choose(job.model, items, records, lambda count: [advance("") for _ in range(count)])
+        return choose(job.model, items, records, lambda done, whole: advance(""))
 
 
 def _baselines(job: Job, items: Sequence[Item]) -> dict[str, list[Record]]:

@@ -20,7 +20,7 @@ from tinyjax.instruct import Fields
 from tinyjax.records import Record as Told
 from tinyjax.sample.model import Model
 from tinyjax.stories import world
-from tinyjax.stories.world.grammar import IRREGULAR
+from tinyjax.stories.world import grammar
 from tinyjax.textio import Record
 
 # What `Features:` asks for; of the others only a judge can tell.
@@ -41,7 +41,7 @@ _OTHER_FORMS = {
     base: tuple(others.split(","))
     for base, _, others in (
         pair.partition("/")
-        for pair in """
+        for pair in grammar.words("""
         be/am,is,are,was,were,been,being have/has do/does,done go/goes,gone eat/eaten give/given take/taken
         see/seen fall/fallen break/broken choose/chosen drive/driven fly/flown,flies forget/forgotten
         freeze/frozen get/gotten grow/grown hide/hidden know/known ride/ridden rise/risen shake/shaken
@@ -50,7 +50,7 @@ _OTHER_FORMS = {
         tear/torn good/better,best bad/worse,worst child/children man/men woman/women foot/feet tooth/teeth
         goose/geese mouse/mice leaf/leaves wolf/wolves knife/knives shelf/shelves loaf/loaves wife/wives
         scarf/scarves thief/thieves elf/elves calf/calves half/halves person/people ox/oxen
-        """.split()
+        """)
     )
 }
 
@@ -183,8 +183,13 @@ def uses(word: str, text: str) -> bool:
 
 def forms(word: str) -> set[str]:
     """Returns a word with the endings of verbs, nouns and adjectives, and its irregular forms."""
-    irregular = {IRREGULAR.get(word, word), *_OTHER_FORMS.get(word, ())}
-    return {word, f"{word}s", *(_stem(word) + end for end in ("es", "ed", "er", "est")), _ing(word)} | irregular
+    irregular = {grammar.IRREGULAR.get(word, word), *_OTHER_FORMS.get(word, ())}
+    return {
+        word,
+        f"{word}s",
+        *(_stem(word) + end for end in ("es", "ed", "er", "est")),
+        _ing(word),
+    } | irregular
 
 
 def _stem(word: str) -> str:

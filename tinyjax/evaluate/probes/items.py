@@ -35,7 +35,11 @@ def written_items() -> list[Item]:
 
 
 def _read(group: str) -> list[Item]:
-    lines = (resources.files(__package__) / f"{group}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (resources.files("tinyjax.evaluate.probes") / f"{group}.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     rows = map(json.loads, lines)
     return [Item(group, row["prompt"], row["right"], tuple(row["wrong"])) for row in rows]
 

@@ -23,7 +23,7 @@ from tinyjax.tokenizer import Tokenizer
 from tinyjax.workers import Mapper
 
 ORDER = 5
-_PRIOR = 3.0  # K: so many observations is the shorter history worth
+_PRIOR = 50.0  # K: so many observations is the shorter history worth; the best of 1 to 150 on held-out stories
 _STORIES_AT_ONCE = 1000
 _NONE = -1  # no token, and the index of what isn't among the grams
 
@@ -135,9 +135,7 @@ def train(
     return NgramModel(grams, tuple(counts), tokens)
 
 
-def _count_shard(
-    grams: Grams, tokenizer: Tokenizer, shard: epath.Path
-) -> tuple[tuple[np.ndarray, ...], int]:
+def _count_shard(grams: Grams, tokenizer: Tokenizer, shard: epath.Path) -> tuple[tuple[np.ndarray, ...], int]:
     return count_stories(grams, tokenizer, examples.read_texts(shard))
 
 
