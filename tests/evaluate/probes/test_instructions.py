@@ -148,14 +148,22 @@ def test_shares_are_of_what_was_asked():
     }
 
 
+def test_a_share_of_none_is_not_sure_to_be_none():
+    found = shares([told(WORDS, "A pine."), told(WORDS, "A fir.")])["words"]
+    assert (found.value, found.low) == (0, pytest.approx(0))
+    assert found.high > 0.5
+
+
 def test_combinations_that_were_held_out_are_told_apart():
     both = Asked(("words", "summary"), {"words": ("oak",), "summary": "A tree."})
     stories = [told(WORDS, "Sad oaks ran."), told(both, "A pine.")]
     found = summarise(stories, frozenset({"words", "summary"}))
-    assert found["held_out"]["words"].value == 0
-    assert found["trained"]["words"].value == 1
-    assert set(found["by_combination"]) == {"words", "words+summary"}
-    assert not summarise(stories, frozenset())["held_out"]
+    assert (found.stories, found.hold_out) == (2, "words+summary")
+    assert found.held_out["words"].value == 0
+    assert found.trained["words"].value == 1
+    assert found.all["words"].value == pytest.approx(3 / 4)
+    assert found.by_combination.keys() == {"words", "words+summary"}
+    assert not summarise(stories, frozenset()).held_out
 
 
 def test_every_combination_that_can_be_checked_is_asked_for():

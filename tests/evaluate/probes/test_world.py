@@ -8,6 +8,7 @@ import pytest
 from tinyjax.evaluate.probes.world import GROUPS, SEED, tell_with_world, world_items, wrong_answers
 from tinyjax.stories.world import lexicon, tell
 from tinyjax.stories.world.facts import plainly
+from tinyjax.stories.world.state import Place
 
 ITEMS = world_items()
 STORIES = [tell_with_world(SEED, index) for index in range(150)]
@@ -62,6 +63,28 @@ def test_answers_at_the_end_are_those_of_the_last_state():
         assert fact.answer in true
         assert not true & set(wrong), (fact, wrong)
     assert min(checked[word] for word in ("Where", "Who", "How")) >= 10
+
+
+def test_a_wrong_place_holds_no_right_one_and_lies_in_none():
+    """Who is at home may be in the garden, and who is in the park under its bench."""
+    at_home = {"at home", "in the garden", "in the yard", "in the kitchen", "in the attic"}
+    checked = 0
+    for _, world, fact, wrong in asked():
+        places = {
+            plain(world, "{P:in}", "P", role): role
+            for happening in world.history
+            for role in happening.roles.values()
+            if isinstance(role, Place)
+        }
+        for answer in wrong:
+            if fact.answer not in places or answer not in places:
+                continue
+            here, there = places[fact.answer], places[answer]
+            assert not {fact.answer, answer} <= at_home
+            assert here is not there.within
+            assert there is not here.within
+            checked += 1
+    assert checked >= 50
 
 
 def test_answers_about_what_happened_are_those_of_its_events():

@@ -95,8 +95,4 @@ def _instruct(job: Job) -> dict:
             mesh=job.mesh,
             told=lambda: advance(""),
         )
-    return {
-        "hold_out": hold_out,
-        "stories": len(stories),
-        **instructions.summarise(stories, instruct.parse_hold_out(hold_out)),
-    }
+    return dataclasses.asdict(instructions.summarise(stories, instruct.parse_hold_out(hold_out)))

@@ -158,6 +158,20 @@ def _fields(record: Record, kinds: tuple[str, ...]) -> Fields:
     return {kind: known[kind] for kind in kinds}
 
 
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """How often instructions are obeyed, by what was asked for; see `shares`."""
+
+    stories: int
+    hold_out: (
+        str  # kinds that never came together in training, as in words+summary; empty: none, or not known
+    )
+    all: dict[str, Estimate]
+    trained: dict[str, Estimate]
+    held_out: dict[str, Estimate]  # with all of those kinds
+    by_combination: dict[str, dict[str, Estimate]]
+
+
 def check(asked: Asked, told: Told) -> Obeyed:
     """Returns what a story did of what it was asked.
 
@@ -223,24 +237,27 @@ def has_dialogue(text: str) -> bool:
     return _SPEECH.search(text) is not None
 
 
-def summarise(stories: Sequence[Obeyed], hold_out: frozenset[str]) -> dict[str, Mapping]:
-    """Returns how often instructions are obeyed: in all, by combination, and in those held out.
+def summarise(stories: Sequence[Obeyed], hold_out: frozenset[str]) -> Summary:
+    """Returns how often instructions are obeyed.
 
     Args:
       stories: all of them.
       hold_out: kinds that never came together in training; empty: none.
     """
     held_out = [story for story in stories if hold_out and hold_out <= set(story.asked.kinds)]
-    trained = [story for story in stories if story not in held_out]
-    return {
-        "all": shares(stories),
-        "trained": shares(trained),
-        "held_out": shares(held_out),
-        "by_combination": {
+    trained = [story for story in stories if not hold_out or not hold_out <= set(story.asked.kinds)]
+    combinations = dict.fromkeys(story.asked.kinds for story in stories)
+    return Summary(
+        len(stories),
+        "+".join(kind for kind in instruct.KINDS if kind in hold_out),
+        shares(stories),
+        shares(trained),
+        shares(held_out),
+        {
             "+".join(kinds): shares([story for story in stories if story.asked.kinds == kinds])
-            for kinds in dict.fromkeys(story.asked.kinds for story in stories)
+            for kinds in combinations
         },
-    }
+    )
 
 
 def shares(stories: Sequence[Obeyed]) -> dict[str, Estimate]:
@@ -249,8 +266,8 @@ def shares(stories: Sequence[Obeyed]) -> dict[str, Estimate]:
     Dialogue is counted apart where nobody asked for it: that is what asking is to be compared with. What was
     never asked is left out.
     """
-    used = [(number, used) for number, story in enumerate(stories) for used in story.words or ()]
-    found = {"words": mean([hit for _, hit in used], [story for story, _ in used])} if used else {}
+    asked = [story.words for story in stories if story.words]
+    found = {"words": _share_of_words(asked)} if asked else {}
     outcomes = {
         "all_words": (all(story.words) for story in stories if story.words is not None),
         "sentence": (story.sentence for story in stories if story.sentence is not None),
@@ -258,6 +275,14 @@ def shares(stories: Sequence[Obeyed]) -> dict[str, Estimate]:
         "dialogue_unasked": (story.dialogue for story in stories if not story.wants_dialogue),
     }
     return found | dict(_shares(outcomes))
+
+
+def _share_of_words(stories: Sequence[tuple[bool, ...]]) -> Estimate:
+    """Returns the share of words used, of which those of a story are alike."""
+    used = list(itertools.chain.from_iterable(stories))
+    if len(set(used)) == 1:  # whose bootstrapped interval would be a point
+        return share(used[0] * len(stories), len(stories))
+    return mean(used, [number for number, of_story in enumerate(stories) for _ in of_story])
 
 
 def _shares(outcomes: Mapping[str, Iterable[bool]]) -> Iterator[tuple[str, Estimate]]:

@@ -23,7 +23,9 @@ from tinyjax.tokenizer import Tokenizer
 from tinyjax.workers import Mapper
 
 ORDER = 5
-_PRIOR = 50.0  # K: so many observations is the shorter history worth; the best of 1 to 150 on held-out stories
+_PRIOR = (
+    50.0  # K: so many observations is the shorter history worth; the best of 1 to 150 on held-out stories
+)
 _STORIES_AT_ONCE = 1000
 _NONE = -1  # no token, and the index of what isn't among the grams
 
