@@ -62,10 +62,12 @@ def _baselines(job: Job, items: Sequence[Item]) -> dict[str, list[Record]]:
         "tokenizer": job.model.tokenizer.sha256,
         "items": fingerprint(items),
     }
-    key = ("baseline", "group", "prompt")
-    with open_records(job.out / "probes_baselines.jsonl", "a baseline's choice", key, settings) as records:
-        keys = {name: [(name, item.group, item.prompt) for item in items] for name in _BASELINES}
-        if not all(key in records for of_name in keys.values() for key in of_name):
+    file = open_records(
+        job.out / "probes_baselines.jsonl", "a baseline's choice", ("baseline", "group", "prompt"), settings
+    )
+    keys = {name: [(name, item.group, item.prompt) for item in items] for name in _BASELINES}
+    with file as records:
+        if any(key not in records for of_name in keys.values() for key in of_name):
             model = _train(job, items)
             for name, order in _BASELINES.items():
                 for record in baseline_choices(job.model.tokenizer, items, model, order):

@@ -163,9 +163,7 @@ class Summary:
     """How often instructions are obeyed, by what was asked for; see `shares`."""
 
     stories: int
-    hold_out: (
-        str  # kinds that never came together in training, as in words+summary; empty: none, or not known
-    )
+    hold_out: str  # kinds that never came together in training, as in words+summary; empty: none is known
     all: dict[str, Estimate]
     trained: dict[str, Estimate]
     held_out: dict[str, Estimate]  # with all of those kinds
@@ -197,13 +195,8 @@ def uses(word: str, text: str) -> bool:
 
 def forms(word: str) -> set[str]:
     """Returns a word with the endings of verbs, nouns and adjectives, and its irregular forms."""
-    irregular = {grammar.IRREGULAR.get(word, word), *_OTHER_FORMS.get(word, ())}
-    return {
-        word,
-        f"{word}s",
-        *(_stem(word) + end for end in ("es", "ed", "er", "est")),
-        _ing(word),
-    } | irregular
+    regular = {word, f"{word}s", _ing(word), *(_stem(word) + end for end in ("es", "ed", "er", "est"))}
+    return regular | {grammar.IRREGULAR.get(word, word), *_OTHER_FORMS.get(word, ())}
 
 
 def _stem(word: str) -> str:
