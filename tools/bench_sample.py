@@ -1,10 +1,13 @@
 """How fast stories are told: reading prompts, drawing tokens, and how near that is to what memory allows.
 
 Run by ./tools/bench sample; prints one line of JSON. Each figure is the best of some runs, of greedy decoding
-from prompts of 16 tokens in a cache that holds 128 positions; compare figures of one run only.
+from prompts of 16 tokens in a cache that holds 128 positions; compare figures of one run only. With --torch
+the same is done by PyTorch's transformers right after, in float32 and bfloat16 (needs ./tools/parity).
 """
 
 import json
+import pathlib
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +18,7 @@ from absl import flags
 
 from tinyjax.bin import app, backend
 from tinyjax.config import MeshConfig, ModelConfig
+from tinyjax.errors import UserError
 from tinyjax.model.decoder import Decoder
 from tinyjax.parallel.sharding import make_mesh
 from tinyjax.sample.engine import Engine, Request
@@ -32,7 +36,10 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of comp
 _DEVICES = flags.DEFINE_integer("devices", 0, "Devices to use; 0: as `sample` does.")
 _QUANTIZE = flags.DEFINE_enum("quantize", "none", ["none", "int8"], "As of `sample`.")
 
+_TORCH = flags.DEFINE_bool("torch", False, "Time PyTorch's transformers on the same --shape too.")
+
 PROMPT, TOKENS, RUNS = 16, 100, 5
+_PYTHON = pathlib.Path(__file__).parent.parent / ".venv-parity" / "bin" / "python"
 
 
 class _AnyTokenizer:
@@ -117,6 +124,23 @@ def time_batch(model: Model, batch: int) -> dict[str, float]:
     }
 
 
+def time_torch(batch: int) -> dict[str, float]:
+    """Returns the milliseconds that PyTorch's transformers take for a step, by dtype."""
+    if not _PYTHON.exists():
+        raise UserError(f"--torch: there is no '{_PYTHON}'; make it with ./tools/parity")
+    sizes = {"batch": batch, "prompt": PROMPT, "tokens": TOKENS, "runs": RUNS}
+    arguments = [f"--shape={','.join(_SHAPE.value)}", *(f"--{name}={size}" for name, size in sizes.items())]
+    script = pathlib.Path(__file__).with_name("bench_torch.py")
+    done = subprocess.run([_PYTHON, script, *arguments], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(found: dict[str, float], torch_ms: dict[str, float]) -> dict[str, float]:
+    """Returns PyTorch's figures, and how many times faster ours is than the better one of them."""
+    times = {f"torch_{dtype}_ms": ms for dtype, ms in torch_ms.items()}
+    return times | {"times_faster": min(torch_ms.values()) / found["step_ms"]}
+
+
 def _int8() -> bool:
     return _QUANTIZE.value == "int8"
 
@@ -138,6 +162,8 @@ def run(argv: Sequence[str]) -> None:
     model = _model()
     speed = bandwidth()
     results = {batch: time_batch(model, batch) for batch in batches}
+    if _TORCH.value:
+        results = {batch: found | compare(found, time_torch(batch)) for batch, found in results.items()}
     floor_ms = 1e3 * weight_bytes(model) / speed
     print(
         json.dumps(

@@ -8,17 +8,21 @@ from absl import flags
 from tinyjax import instruct
 from tinyjax.bin.evaluation.job import Job
 from tinyjax.bin.progress import show_count
+from tinyjax.data.manifests import shards
 from tinyjax.evaluate.probes import instructions, ngrams
 from tinyjax.evaluate.probes.choice import accuracies, baseline_choices, baseline_grams, choose, fits
 from tinyjax.evaluate.probes.items import Item, fingerprint, written_items
 from tinyjax.evaluate.probes.ngrams import NgramModel
 from tinyjax.evaluate.probes.world import world_items
 from tinyjax.records import Record, open_records
-from tinyjax.stories.splitting import VALIDATION
+from tinyjax.stories.splitting import TRAIN, VALIDATION
 from tinyjax.workers import local_workers
 
 _INSTRUCT_STORIES = flags.DEFINE_integer(
-    "instruct_stories", 20, "Stories told with each combination of instructions.", lower_bound=1
+    "instruct_stories",
+    20,
+    "probes: stories told with each combination of instructions, by a model that was trained on them.",
+    lower_bound=1,
 )
 _BASELINES = {"unigram": 1, f"{ngrams.ORDER}-gram": ngrams.ORDER}
 _ITEM_FIELDS = ("group", "prompt", "right", "chosen", "correct")
@@ -76,9 +80,10 @@ def _baselines(job: Job, items: Sequence[Item]) -> dict[str, list[Record]]:
 
 
 def _train(job: Job, items: Sequence[Item]) -> NgramModel:
-    tokenizer = job.model.tokenizer
-    with local_workers() as map_jobs:
-        return ngrams.train(baseline_grams(tokenizer, items), tokenizer, job.data, map_jobs)
+    tokenizer, files = job.model.tokenizer, shards(job.data.path, TRAIN)
+    grams = baseline_grams(tokenizer, items)
+    with local_workers() as map_jobs, show_count("files of training stories", len(files)) as advance:
+        return ngrams.train(grams, tokenizer, files, map_jobs, lambda: advance(""))
 
 
 def _instruct(job: Job) -> dict:

@@ -2,7 +2,7 @@
 
 Checked by rule are words (in any of their forms), a sentence (to the letter) and dialogue. Stories are asked
 for with every combination of kinds of instruction, also with those that the model was never trained on
-(Eldan & Li 2023, section 4.4: words with a summary).
+(Eldan & Li 2023, section 4.3: words with a summary).
 """
 
 import dataclasses

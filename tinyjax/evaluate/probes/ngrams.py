@@ -10,15 +10,11 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from etils import epath
 
-from tinyjax.data import manifests
-from tinyjax.data.manifests import Prepared
 from tinyjax.stories import examples
-from tinyjax.stories.splitting import TRAIN
 from tinyjax.tokenizer import Tokenizer
 from tinyjax.workers import Mapper
 
@@ -113,27 +109,26 @@ class NgramModel:
 def train(
     grams: Grams,
     tokenizer: Tokenizer,
-    prepared: Prepared,
+    shards: Sequence[epath.Path],
     map_jobs: Mapper = map,
-    done: Callable[[int, int], None] = lambda done, whole: None,
+    counted: Callable[[], None] = lambda: None,
 ) -> NgramModel:
-    """Counts the n-grams in the training stories of a prepared folder.
+    """Counts n-grams in the stories of a prepared folder.
 
     Args:
       grams: what is counted.
       tokenizer: what the stories are cut with; it need not be the folder's.
-      prepared: the folder.
-      map_jobs: does the work on each shard.
-      done: is told how many shards there are, and how many are counted.
+      shards: the files of the stories.
+      map_jobs: does the work on each file.
+      counted: is called at each file that is done.
     """
-    shards = manifests.shards(prepared.path, TRAIN)
-    counts: Any = [np.zeros(len(keys), np.int64) for keys in grams.keys]
+    counts = [np.zeros(len(keys), np.int64) for keys in grams.keys]
     tokens = 0
-    parts = map_jobs(functools.partial(_count_shard, grams, tokenizer), shards)
-    for number, (of_shard, num_tokens) in enumerate(parts, 1):
-        counts = [total + part for total, part in zip(counts, of_shard, strict=True)]
+    for of_shard, num_tokens in map_jobs(functools.partial(_count_shard, grams, tokenizer), shards):
+        for total, part in zip(counts, of_shard, strict=True):
+            total += part
         tokens += num_tokens
-        done(number, len(shards))
+        counted()
     return NgramModel(grams, tuple(counts), tokens)
 
 
