@@ -23,6 +23,7 @@ def test_it_tells_accuracies_beside_chance_and_baselines_and_goes_on(
 ):
     found = evaluate(tmp_path, tiny_run, f"--data={tiny_data.path}")
     assert found["instruct"] is None
+    assert found["instruct_left_out"] == "the model wasn't trained on instructions"
     assert found["too_long"] > 0  # of a model whose context is 64 tokens
     for group, of_group in found["groups"].items():
         items = [item for item in found["items"] if item["group"] == group]

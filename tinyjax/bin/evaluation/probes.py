@@ -47,6 +47,7 @@ def run(job: Job) -> dict:
             for group, found in accuracies(chosen).items()
         },
         "instruct": _instruct(job) if job.model.instruct else None,
+        "instruct_left_out": None if job.model.instruct else "the model wasn't trained on instructions",
         "items": [{name: record[name] for name in _ITEM_FIELDS} for record in chosen],
     }
 
