@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from tinyjax.bin import app, backend
-from tinyjax.bin.evaluation import judge, loss, novelty, quality, report
+from tinyjax.bin.evaluation import judge, loss, novelty, probes, quality, report
 from tinyjax.bin.evaluation.job import Job, NotGivenError, needs_data, the_job
 from tinyjax.bin.evaluation.summary import summarise
 from tinyjax.data.publish import write_file
@@ -40,6 +40,7 @@ class Part:
 PARTS: dict[str, Part] = {
     "loss": Part(loss.run, check=needs_data),
     "novelty": Part(novelty.run, check=needs_data),
+    "probes": Part(probes.run),
     "quality": Part(quality.run),
     "judge": Part(judge.run, check=judge.check),
 }

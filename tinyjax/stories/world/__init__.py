@@ -36,12 +36,18 @@ class Story:
     plot: str
 
 
-def attempt(seed: int, wish: Wish) -> Story | None:
-    """One story from one stream of chance; None if it misses the wish or the length."""
-    draw = Draw(seed, wish)
+def simulate(draw: Draw) -> tuple[str, World]:
+    """What happened in one story, before it is told, and the name of its plot."""
     plot = draw.pick(PLOT_NAMES)
     world = World(draw)
     PLOTS[plot](world)
+    return plot, world
+
+
+def attempt(seed: int, wish: Wish) -> Story | None:
+    """One story from one stream of chance; None if it misses the wish or the length."""
+    draw = Draw(seed, wish)
+    plot, world = simulate(draw)
     if wish.noun and wish.noun not in world.taken:
         return None
     narrator = Narrator(draw)
