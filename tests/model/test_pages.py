@@ -1,4 +1,4 @@
-"""Reading in pieces of any length is the full forward, for every row at its own length; so after going back."""
+"""Reading in pieces of any length is the full forward, each row at its own length, also after going back."""
 
 import jax
 import numpy as np
@@ -16,13 +16,14 @@ from tinyjax.model.quantize import Int8, quantize
 _full = jax.jit(hidden_states, static_argnums=0)
 _read = jax.jit(read_prompts, static_argnums=0)
 _extend = jax.jit(extend, static_argnums=0)
+_lay_out = jax.jit(lay_out)
 
 
 def started(config: ModelConfig, params: dict, tokens: np.ndarray, lengths: list[int], size: int) -> Pages:
     """Pages in which every row has read that many of its tokens."""
     _, prefixes = _read(config, params, tokens[:, :32])
     rows = np.arange(len(tokens), dtype=np.int32)
-    return lay_out(empty_pages(config, len(tokens), size), prefixes, rows, np.array(lengths, np.int32))
+    return _lay_out(empty_pages(config, len(tokens), size), prefixes, rows, np.array(lengths, np.int32))
 
 
 def next_tokens(tokens: np.ndarray, pages: Pages, count: int) -> np.ndarray:
@@ -72,7 +73,7 @@ def test_a_row_that_stays_keeps_what_it_read_and_pages_grow_and_shrink():
     pages = started(config, unstacked, tokens, [9, 9], 16)
     pages = resize(config, resize(config, pages, 12), 40)
     _, prefixes = _read(config, unstacked, tokens[1:, :32])
-    pages = lay_out(pages, prefixes, np.array([-1, 0]), np.array([20], np.int32))
+    pages = _lay_out(pages, prefixes, np.array([-1, 0]), np.array([20], np.int32))
     assert pages.length_B.tolist() == [9, 20]
     assert_reads_on(config, unstacked, params, tokens, pages)
 

@@ -21,7 +21,7 @@ PAGE_AXES = ("batch", None, "kv_heads", None)
 
 
 class Page(NamedTuple):
-    """Keys (after RoPE) and values of a block, by position; what stands at or after a row's length is void."""
+    """Keys (after RoPE) and values of a block, by position; what stands from a row's length on is void."""
 
     k_BSGK: jax.Array
     v_BSGK: jax.Array

@@ -427,8 +427,8 @@ def _note(slots: Slots, tokens_B: jax.Array) -> Slots:
     )
 
 
-def logits(weights: dict, hidden_BD: jax.Array) -> jax.Array:
-    """Returns float32 logits [B, V], by weights from `place_weights`."""
-    head_DV = weights["head_DV"].astype(hidden_BD.dtype)
-    logits_BV = jnp.einsum("bd,dv->bv", hidden_BD, head_DV, preferred_element_type=jnp.float32)
-    return constrain(logits_BV, ("batch", "vocab"))
+def logits(weights: dict, hidden_BXD: jax.Array) -> jax.Array:
+    """Returns float32 logits [B, ..., V], by weights from `place_weights`."""
+    head_DV = weights["head_DV"].astype(hidden_BXD.dtype)
+    logits_BXV = jnp.einsum("b...d,dv->b...v", hidden_BXD, head_DV, preferred_element_type=jnp.float32)
+    return constrain(logits_BXV, ("batch", *[None] * (logits_BXV.ndim - 2), "vocab"))
