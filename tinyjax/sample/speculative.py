@@ -182,7 +182,7 @@ class SpeculativeEngine(Engine):
     def advance(self, steps: int, wake: int = 1) -> dict[int, tuple[list[Token], bool]]:
         """Draws tokens as `Engine.advance` does, up to `draft_tokens` more than `steps`."""
         self._fit({})
-        # The longest story of all that pages have room for may be proposed more than there is room for.
+        # Pages of full size need not grow: what is proposed beyond them is beyond the end of every story.
         furthest = self.length if self._size == self.length else self._size - self._draft_tokens - 1
         with jax.set_mesh(self._mesh):
             self._slots, self._reading, counts = speculate(
