@@ -173,6 +173,28 @@ def test_a_damaged_checkpoint_is_one_line(checkpoint: pathlib.Path, tmp_path: pa
     assert snapshot(checkpoint) == before
 
 
+@pytest.mark.slow
+def test_a_draft_changes_no_greedy_story_and_tells_how_often_it_was_right(
+    checkpoint: pathlib.Path, tmp_path: pathlib.Path
+):
+    """One as it comes, several into a file, which goes on only with the same draft."""
+    flags = (f"--checkpoint={checkpoint}", f"--draft={checkpoint}", "--temperature=0", "--max_tokens=9")
+    streamed = binaries.run(tmp_path, "sample", *flags, "--prompt=Lily")
+    assert streamed.returncode == 0, streamed.stderr
+    options = Options(temperature=0.0, max_tokens=9)
+    lily, tom = generate(load_model(checkpoint), ["Lily", "Tom"], options=options)
+    assert streamed.stdout == f"Lily{lily.text} [...]\n"
+    assert "100.0% of the 8 tokens that the draft proposed were accepted" in streamed.stderr
+    output = ("--prompt=Lily", "--prompt=Tom", "--output=stories.jsonl")
+    written = binaries.run(tmp_path, "sample", *flags, *output, "--draft_tokens=2")
+    assert written.returncode == 0, written.stderr
+    assert {line["story"] for line in told(tmp_path / "stories.jsonl")} == {
+        story.prompt + story.text for story in (lily, tom)
+    }
+    assert "3.00 tokens for each step of the model" in written.stderr
+    assert_refused(binaries.run(tmp_path, "sample", *flags, *output), "draft_tokens 2, not 4")
+
+
 OPENINGS = ["Lily saw", "Tom was", "Ben", "Lily and Tom"]
 
 

@@ -5,6 +5,7 @@
     python -m tinyjax.bin.sample --checkpoint=runs/quickstart \
         --prompts=openings.txt --num_samples=10 --output=stories.jsonl
     python -m tinyjax.bin.sample --checkpoint=runs/instruct --words=quit,oak,gloomy --features=Dialogue
+    python -m tinyjax.bin.sample --checkpoint=runs/large --draft=runs/small
 
 The checkpoint is a run folder (its newest step is taken), its checkpoints folder, or one step; or a file or
 folder of any format that `import` takes, such as Hugging Face's or llama.cpp's.
@@ -12,6 +13,8 @@ Instructions (words, features, a sentence, a summary) are for models that were t
 lacks one of the words is told again, up to --tries times, by any model.
 Text comes on standard output as it is told, all else on standard error. With --output, an interrupted run
 goes on when the same command is given again.
+With --draft, a smaller model of the same tokenizer proposes tokens, several of which the larger one reads at
+once. The stories are no less its own; whether they come faster depends on both models and the machine.
 """
 
 import json
@@ -21,6 +24,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 from etils import epath
+from jax.sharding import Mesh
 
 from tinyjax import instruct
 from tinyjax.bin import app, backend
@@ -33,6 +37,7 @@ from tinyjax.parallel.sharding import make_mesh
 from tinyjax.sample.engine import Engine, Request
 from tinyjax.sample.model import Model
 from tinyjax.sample.options import Options, check
+from tinyjax.sample.speculative import DRAFT_TOKENS, SpeculativeEngine
 from tinyjax.sample.stories import SLOTS, Completion, make_requests, missing, tell_one, tell_whole
 from tinyjax.sample.story_file import Key, open_story_file, to_record
 
@@ -54,6 +59,12 @@ _TRIES = flags.DEFINE_integer(
 )
 _QUANTIZE = flags.DEFINE_enum(
     "quantize", "none", ["none", "int8"], "int8: round weights, by channel, to a quarter of their size."
+)
+_DRAFT = flags.DEFINE_string(
+    "draft", "", "A smaller model of the same tokenizer, which proposes tokens to this one."
+)
+_DRAFT_TOKENS = flags.DEFINE_integer(
+    "draft_tokens", DRAFT_TOKENS, "How many tokens --draft proposes at a time.", lower_bound=1
 )
 _SLOTS = flags.DEFINE_integer("slots", SLOTS, "Stories told at a time, at most.", lower_bound=1)
 _WORDS = flags.DEFINE_list("words", [], "Words the story is to use, as in quit,oak,gloomy.")
@@ -112,8 +123,9 @@ def run(argv: Sequence[str]) -> None:
     if instructions and not model.instruct:
         _warn("this model wasn't trained on instructions and won't follow them; prepare data with --instruct")
     if _INTERACTIVE.value:
-        engine = Engine(model, 1, model.config.context_length, int8=_QUANTIZE.value == "int8")
+        engine = _engine(model, 1, model.config.context_length, None)
         converse(model, engine, instructions, options, _SEED.value)
+        _tell_statistics(engine)
         return
     requests = {
         (prompt, sample): request
@@ -135,10 +147,12 @@ def _stream(model: Model, key: Key, request: Request) -> None:
     prompt, _ = key
     print(prompt, end="", flush=True)
     finish = ""
-    for piece in tell_one(_engine(model, [request], 1), model.tokenizer, request, _STEPS):
+    engine = _engine_for(model, [request], 1)
+    for piece in tell_one(engine, model.tokenizer, request, _STEPS):
         print(piece.text, end="", flush=True)
         finish = piece.finish
-    print(_mark(finish))
+    print(_mark(finish), flush=True)
+    _tell_statistics(engine)
 
 
 def _print(model: Model, requests: dict[Key, Request], slots: int) -> None:
@@ -159,7 +173,9 @@ def _print(model: Model, requests: dict[Key, Request], slots: int) -> None:
 
 def _write(model: Model, requests: dict[Key, Request], options: Options, slots: int) -> None:
     """Writes the stories to a file as they end, but for those that it has."""
-    file = open_story_file(_OUTPUT.value, _CHECKPOINT.value, model.step, _SEED.value, options)
+    file = open_story_file(
+        _OUTPUT.value, _CHECKPOINT.value, model.step, _SEED.value, options, _DRAFT.value, _DRAFT_TOKENS.value
+    )
     with file as records:
         left = {key: request for key, request in requests.items() if key not in records}
         if len(left) < len(requests):
@@ -182,15 +198,36 @@ def _tell(model: Model, requests: dict[Key, Request], slots: int) -> Iterator[tu
     if not keys:
         return
     numbered = {number: (key[0], requests[key]) for number, key in enumerate(keys)}
-    engine = _engine(model, list(requests.values()), slots)
+    engine = _engine_for(model, list(requests.values()), slots)
     for number, story in tell_whole(engine, model.tokenizer, numbered, _words(), _TRIES.value):
         yield keys[number], story
+    _tell_statistics(engine)
 
 
-def _engine(model: Model, requests: Sequence[Request], slots: int) -> Engine:
+def _engine_for(model: Model, requests: Sequence[Request], slots: int) -> Engine:
     longest = max(len(request.prompt) for request in requests)
     length = longest + (_MAX_TOKENS.value or model.config.context_length)
-    return Engine(model, slots, length, make_mesh(MeshConfig()), int8=_QUANTIZE.value == "int8")
+    return _engine(model, slots, length, make_mesh(MeshConfig()))
+
+
+def _engine(model: Model, slots: int, length: int, mesh: Mesh | None) -> Engine:
+    """Returns what tells stories; UserError where --draft doesn't fit the model."""
+    int8 = _QUANTIZE.value == "int8"
+    if not _DRAFT.value:
+        return Engine(model, slots, length, mesh, int8=int8)
+    draft = load(_DRAFT.value, ema=_EMA.value)
+    return SpeculativeEngine(model, draft, _DRAFT_TOKENS.value, slots, length, mesh, int8=int8)
+
+
+def _tell_statistics(engine: Engine) -> None:
+    """Says how the draft of an engine did, if it has one."""
+    if isinstance(engine, SpeculativeEngine):
+        told = engine.statistics
+        print(
+            f"{told.acceptance:.1%} of the {told.proposed:,} tokens that the draft proposed were accepted: "
+            f"{told.tokens_per_step:.2f} tokens for each step of the model",
+            file=sys.stderr,
+        )
 
 
 def _mark(finish: str) -> str:

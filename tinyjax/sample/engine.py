@@ -103,9 +103,7 @@ class Engine:
         self.length = min(length, model.config.context_length)
         self._tellings: list[_Telling | None] = [None] * slots
         with jax.set_mesh(self._mesh):
-            self._weights = jax.jit(decoding_weights, static_argnums=(0, 2))(
-                model.config, _place(model, self._mesh), int8
-            )
+            self._weights = place_weights(model, self._mesh, int8)
             self._slots = _make_slots(model.config, self._mesh, slots, self.length, alternatives)
         self._time, self._size = 0, SMALLEST_CACHE  # of the cache; see `_fit`
         self._blocked_V = _blocked(model.config.vocab_size, model.tokenizer)
@@ -194,10 +192,19 @@ class Engine:
         keys = [_key(telling.request) if telling else (0,) * 4 for telling in self._tellings]
         limits_B = np.array([self._limit(telling) for telling in self._tellings], np.int32)
         with jax.set_mesh(self._mesh):
-            prefixes, logits_PV = prefill(self._model.config, self._weights, prompt_PT, lengths_P)
-            self._slots = begin(
-                self._slots, prefixes, logits_PV, lengths_P, source_B, limits_B, np.array(keys, np.uint32)
-            )
+            self._begin(prompt_PT, lengths_P, source_B, limits_B, np.array(keys, np.uint32))
+
+    def _begin(
+        self,
+        prompt_PT: np.ndarray,
+        lengths_P: np.ndarray,
+        source_B: np.ndarray,
+        limits_B: np.ndarray,
+        keys_B4: np.ndarray,
+    ) -> None:
+        """Reads prompts, and begins the stories of the slots that a prompt is the source of; see `begin`."""
+        prefixes, logits_PV = prefill(self._model.config, self._weights, prompt_PT, lengths_P)
+        self._slots = begin(self._slots, prefixes, logits_PV, lengths_P, source_B, limits_B, keys_B4)
 
     def _limit(self, telling: _Telling | None) -> int:
         if telling is None:
@@ -259,14 +266,15 @@ def _key(request: Request) -> tuple[int, int, int, int]:
     return request.seed, int.from_bytes(digest[:4], "little"), request.sample, request.attempt
 
 
-def _place(model: Model, mesh: Mesh) -> dict:
-    """Puts the parameters on the devices of a mesh, as training does."""
-    return jax.tree.map(
+def place_weights(model: Model, mesh: Mesh, int8: bool) -> dict:
+    """Puts the parameters on the devices of a mesh, as training does; returns them laid out for decoding."""
+    params = jax.tree.map(
         lambda declared, value: jax.device_put(value, named_sharding(mesh, declared.axes)),
         declare(model.config),
         model.params,
         is_leaf=is_parameter,
     )
+    return jax.jit(decoding_weights, static_argnums=(0, 2))(model.config, params, int8)
 
 
 def _blocked(size: int, tokenizer: Tokenizer) -> np.ndarray:
@@ -321,7 +329,7 @@ def prefill(
     """Reads prompts, padded to one length; returns their keys and values, and logits after each [P, V]."""
     hidden_PTD, prefixes = read_prompts(config, weights, prompt_PT)
     last_P1D = jnp.take_along_axis(hidden_PTD, (lengths_P - 1)[:, None, None], axis=1)
-    return prefixes, _logits(weights, last_P1D[:, 0])
+    return prefixes, logits(weights, last_P1D[:, 0])
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -384,18 +392,20 @@ def draw_tokens(
     """Draws the next token of every slot, and reads it."""
     keys_B = jax.vmap(jax.random.fold_in)(slots.keys_B, slots.cache.length_B)
     tokens_B = choose(slots.logits_BV + blocked_V, keys_B, rules, slots.past, slots.drawn_B)
-    slots = _note(slots, tokens_B)
-    drawn_B = slots.drawn_B + ~slots.done_B
-    ended_B = (tokens_B[:, None] == rules.ends_BE).any(1) | (drawn_B >= slots.limit_B)
     hidden_BD, cache = step(config, weights, tokens_B, slots.cache)
     length_B = jnp.where(slots.done_B, slots.cache.length_B, cache.length_B)
-    return slots._replace(
+    return take(rules, slots, tokens_B)._replace(
         cache=cache._replace(length_B=length_B),
-        logits_BV=_logits(weights, hidden_BD),
+        logits_BV=logits(weights, hidden_BD),
         past=remember(slots.past, tokens_B),
-        drawn_B=drawn_B,
-        done_B=slots.done_B | ended_B,
     )
+
+
+def take(rules: Rules, slots: Slots, tokens_B: jax.Array) -> Slots:
+    """Returns the slots with a token more in each story that goes on, some of which may end by it."""
+    drawn_B = slots.drawn_B + ~slots.done_B
+    ended_B = (tokens_B[:, None] == rules.ends_BE).any(1) | (drawn_B >= slots.limit_B)
+    return _note(slots, tokens_B)._replace(drawn_B=drawn_B, done_B=slots.done_B | ended_B)
 
 
 def _note(slots: Slots, tokens_B: jax.Array) -> Slots:
@@ -417,8 +427,8 @@ def _note(slots: Slots, tokens_B: jax.Array) -> Slots:
     )
 
 
-def _logits(weights: dict, hidden_BD: jax.Array) -> jax.Array:
-    """Returns float32 logits [B, V]."""
-    head_DV = weights["head_DV"].astype(hidden_BD.dtype)
-    logits_BV = jnp.einsum("bd,dv->bv", hidden_BD, head_DV, preferred_element_type=jnp.float32)
-    return constrain(logits_BV, ("batch", "vocab"))
+def logits(weights: dict, hidden_BXD: jax.Array) -> jax.Array:
+    """Returns float32 logits [B, ..., V], by weights from `place_weights`."""
+    head_DV = weights["head_DV"].astype(hidden_BXD.dtype)
+    logits_BXV = jnp.einsum("b...d,dv->b...v", hidden_BXD, head_DV, preferred_element_type=jnp.float32)
+    return constrain(logits_BXV, ("batch", *[None] * (logits_BXV.ndim - 2), "vocab"))

@@ -17,7 +17,13 @@ Key = tuple[str, int]  # a story's prompt, and which of several of it
 
 @contextlib.contextmanager
 def open_story_file(
-    path: epath.PathLike, checkpoint: str, step: int, seed: int, options: Options
+    path: epath.PathLike,
+    checkpoint: str,
+    step: int,
+    seed: int,
+    options: Options,
+    draft: str = "",
+    draft_tokens: int = 0,
 ) -> Generator[Records]:
     """Opens a file of stories, by prompt and sample; see `open_records`.
 
@@ -27,6 +33,8 @@ def open_story_file(
       step: of the checkpoint.
       seed: of all draws.
       options: how tokens are chosen.
+      draft: that proposes tokens, if any; with one, the same seed gives other stories.
+      draft_tokens: that it proposes at a time.
     """
     settings: dict[str, Any] = {
         "checkpoint": checkpoint,
@@ -34,6 +42,8 @@ def open_story_file(
         "seed": seed,
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
     }
+    if draft:
+        settings |= {"draft": draft, "draft_tokens": draft_tokens}
     with open_records(path, "a story that was told", ("prompt", "sample"), settings) as records:
         yield records
 
