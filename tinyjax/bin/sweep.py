@@ -1,11 +1,12 @@
-"""Trains the models of a sweep one after the other, and compares them, as in the paper's Figures 3, 4, 23, 24.
+"""Trains the models of a sweep one after the other, and compares them as in the paper's Figures 3, 4, 23, 24.
 
     ./launch/sweep --sweep=configs/sweeps/small.py --data=data/tinystories --out=sweeps/small
     ./launch/sweep --sweep=configs/sweeps/paper.py:heads --data=data/v2 --out=sweeps/heads --print
 
 Models that are trained are not trained again, one that was interrupted goes on, and where one fails the
-others are trained all the same (exit code 4 then). On many machines with a folder that all see, each does --shard=I/N; or --print
-prints the commands. Each call writes what there is by then: OUT/sweep.json, sweep.md and sweep.html.
+others are trained all the same (exit code 4 then). On many machines, with a folder that all see, each does
+--shard=I/N; or --print prints the commands. Each call writes what there is by then: OUT/sweep.json, sweep.md
+and sweep.html.
 """
 
 import shlex

@@ -80,7 +80,7 @@ def _run(task: Task, evaluations: Evaluations, child: Child, tell: Tell) -> str:
         tell(f"{task.name}" + ("" if commands else " is there"))
         for command in commands:
             if code := child.run(command, lock):
-                return f"failed: {command[3]} ended with exit code {code}"
+                return f"failed with exit code {code}"
     return ""
 
 

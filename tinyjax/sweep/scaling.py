@@ -57,11 +57,11 @@ def budgets(results: Sequence[Result]) -> list[float]:
     if not all(result.steady for result in results):
         distinct = [end for i, end in enumerate(ends) if not i or end > ends[i - 1] * (1 + _NEAR)]
         return [end for end in distinct if len(_reached(results, end)) > 1]
-    low = sorted(result.points[0].flops for result in results)[1]
-    decades = math.log10(ends[-2] / low)
-    if decades < 0:
+    low, high = sorted(result.points[0].flops for result in results)[1], ends[-2]
+    if low > high * (1 + _NEAR):
         return []
-    return [float(flops) for flops in np.geomspace(low, ends[-2], 1 + math.floor(decades / _SPACING))]
+    count = 1 + math.floor(math.log10(max(high / low, 1)) / _SPACING)
+    return [float(flops) for flops in np.geomspace(high, low, count)[::-1]]
 
 
 def frontier(results: Sequence[Result]) -> list[Best]:

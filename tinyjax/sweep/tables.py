@@ -1,13 +1,11 @@
 """What a sweep has shown, in words: tables and the sentences on its power laws."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tinyjax.evaluate.estimates import Estimate
 from tinyjax.sweep.compare import Comparison
-from tinyjax.sweep.plot import short
 from tinyjax.sweep.results import Point, Result
-from tinyjax.sweep.scaling import PowerLaw
 
 GRADES = ("grammar", "creativity", "consistency", "plot")  # of the judge, out of 10; other scores are shares
 
@@ -51,8 +49,13 @@ def _row(result: Result, results: Sequence[Result], names: Sequence[str]) -> lis
     steps = f"{last.step:,}" + ("" if result.finished else f" of {result.num_steps:,}")
     parameters = [f"{result.parameters[kind]:,}" for kind in ("total", "body")]
     sizes = [f"{result.width} x {result.blocks}", str(result.heads), *parameters]
-    losses = [steps, short(last.flops), bits_per_byte(last), f"{last.nats_per_token:.3f}"]
+    losses = [steps, scientific(last.flops), bits_per_byte(last), f"{last.nats_per_token:.3f}"]
     return [*sizes, *losses, *(_score(result, results, name) for name in names)]
+
+
+def scientific(value: float) -> str:
+    """Returns 6.02e12."""
+    return f"{value:.2e}".replace("e+", "e")
 
 
 def bits_per_byte(point: Point) -> str:
@@ -113,7 +116,7 @@ def best_table(comparison: Comparison) -> Table | None:
     """Returns the best model for each amount of compute; None where no models can be compared by it."""
     rows = [
         [
-            short(one.flops),
+            scientific(one.flops),
             one.name + (" (edge)" if one.edge else ""),
             f"{one.parameters:,}",
             f"{one.bits_per_byte:.3f}",
@@ -123,23 +126,6 @@ def best_table(comparison: Comparison) -> Table | None:
     return Table(("FLOPs", "best model", "parameters", "bits/byte"), rows) if rows else None
 
 
-def law_sentences(comparison: Comparison) -> list[str]:
-    """Returns what the power laws say, and how little."""
-    laws = {"The lowest bits/byte": comparison.loss_law, "Parameters of the best model": comparison.size_law}
-    return [_sentence(what, law, len(comparison.best)) for what, law in laws.items()]
-
-
-def _sentence(what: str, law: PowerLaw | None, count: int) -> str:
-    if law is None:
-        return f"{what}: no power law, for it takes three budgets at least, and here are {count}."
-    return f"{what}: FLOPs to the power of {power(law.exponent)}, by {count} budgets."
-
-
-def power(exponent: Estimate) -> str:
-    """Returns an exponent with its interval."""
-    return f"{exponent.value:.3f} (95 % interval {exponent.low:.3f} to {exponent.high:.3f})"
-
-
 CAUTION = (
     "Few points: the interval takes them as independent, but budgets read from the curves of the same runs "
     "are not, so it is too narrow. The law has no floor, though losses have one. At an edge no smaller or no "
@@ -147,27 +133,38 @@ CAUTION = (
 )
 
 
+def law_sentences(comparison: Comparison) -> list[str]:
+    """Returns what the power laws say, and how little."""
+    count = len(comparison.best)
+    if comparison.loss_law is None or comparison.size_law is None:
+        return [
+            f"No power law: it takes three budgets at which models can be compared, and here are {count}."
+        ]
+    return [
+        f"The lowest bits/byte go with FLOPs to the power of {power(comparison.loss_law.exponent)}.",
+        f"Parameters of the best model go with FLOPs to the power of {power(comparison.size_law.exponent)}.",
+        f"Both by {count} budgets. {CAUTION}",
+    ]
+
+
+def power(exponent: Estimate) -> str:
+    """Returns an exponent with its interval."""
+    return f"{exponent.value:.3f} (95 % interval {exponent.low:.3f} to {exponent.high:.3f})"
+
+
 def to_markdown(comparison: Comparison) -> str:
     """Returns the tables as Markdown."""
-    grid = grid_table(comparison.results, comparison.common_step)
-    parts: Iterable[tuple[str, Table | None]] = (
-        ("Models", members_table(comparison.results)),
-        (f"Bits/byte after {comparison.common_step} steps", grid),
-        ("The same but for the number of heads", heads_table(comparison.results)),
-        ("The best model for each amount of compute", best_table(comparison)),
-    )
-    sections = [f"## {title}\n\n{table.to_markdown()}" for title, table in parts if table is not None]
-    laws = "\n".join(f"- {sentence}" for sentence in law_sentences(comparison))
-    missing = f"Nothing yet of {', '.join(comparison.missing)}.\n\n" if comparison.missing else ""
-    return (
-        "\n\n".join(
-            [
-                f"# {comparison.sweep} on {comparison.data}",
-                missing + sections[0],
-                *sections[1:],
-                laws,
-                CAUTION,
-            ]
-        )
-        + "\n"
-    )
+    tables = {
+        "Models": members_table(comparison.results),
+        f"Bits/byte after {comparison.common_step} steps": grid_table(
+            comparison.results, comparison.common_step
+        ),
+        "The same but for the number of heads": heads_table(comparison.results),
+        "The best model for each amount of compute": best_table(comparison),
+    }
+    missing = [f"Nothing yet of {', '.join(comparison.missing)}."] if comparison.missing else []
+    sections = [
+        f"## {title}\n\n{table.to_markdown()}" for title, table in tables.items() if table is not None
+    ]
+    head = f"# {comparison.sweep} on {comparison.data}"
+    return "\n\n".join([head, *missing, *sections, *law_sentences(comparison)]) + "\n"
