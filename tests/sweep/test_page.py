@@ -182,7 +182,13 @@ def test_ticks_are_round():
     assert steps(0.83, 1.42) == pytest.approx([0.9, 1.0, 1.1, 1.2, 1.3, 1.4])
     assert decades(3e9, 2e12) == [5e9, 1e10, 2e10, 5e10, 1e11, 2e11, 5e11, 1e12, 2e12]
     assert decades(3e9, 4e15) == [1e10, 1e11, 1e12, 1e13, 1e14, 1e15]
-    assert [short(x) for x in (0.85, 300, 20_000, 1.5e6, 6e12)] == ["0.85", "300", "20K", "1.5M", "6e12"]
+    assert [short(x) for x in (0.85, 300, 20_000, 1.5e6, 6.02e12)] == [
+        "0.85",
+        "300",
+        "20K",
+        "1.5M",
+        "6.02e12",
+    ]
 
 
 def test_the_page_shows_them_and_fetches_nothing(comparison: Comparison):

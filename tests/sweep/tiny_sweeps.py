@@ -7,7 +7,6 @@ from tinyjax.sweep.study import Member
 SWEEPS = {
     "killed": (Member("whole"), Member("broken"), Member("short", flops=1e9)),
     "timed": (Member("timed"),),
-    "unknown": (Member("nobody"),),
 }
 
 

@@ -90,8 +90,14 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """Returns a number for an axis: 0.85, 300, 20K, 1.5M, 1e12."""
-    for unit, size in (("", 1.0), ("K", 1e3), ("M", 1e6), ("B", 1e9)):
+    """Returns a number for an axis: 0.85, 300, 20K, 1.5M, 2e12."""
+    for unit, size in (("", 1.0), ("K", 1e3), ("M", 1e6)):
         if value < 1000 * size:
             return f"{value / size:.4g}{unit}"
-    return f"{value:.3g}".replace("e+", "e")
+    return scientific(value)
+
+
+def scientific(value: float) -> str:
+    """Returns a positive number as 6.02e12."""
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"

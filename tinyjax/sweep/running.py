@@ -1,13 +1,12 @@
 """The members of a sweep, one after the other, each as a process of its own."""
 
 import contextlib
+import dataclasses
 import fcntl
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
-
-from etils import epath
 
 from tinyjax.errors import Stopped
 from tinyjax.recordio import is_local
@@ -18,6 +17,14 @@ STOPPED = {42: signal.SIGTERM, 130: signal.SIGINT}  # exit codes of binaries tha
 
 Tell = Callable[[str], None]
 Evaluations = Callable[[Task], Sequence[Command]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """What keeps other processes from a member."""
+
+    held: bool  # by this process
+    files: tuple[int, ...] = ()  # descriptors that hold it, as long as some process has them open
 
 
 class Child:
@@ -34,24 +41,25 @@ class Child:
         if self._process is not None:
             self._process.send_signal(signum)
 
-    def run(self, command: Command, lock: int | None) -> int:
+    def run(self, command: Command, lock: Lock) -> int:
         """Runs a command to its end and returns its exit code; raises Stopped where it was told to stop.
 
         It is in a process group of its own, for Ctrl-C would come twice otherwise, and twice means at once.
         It holds the lock too, so that it stands as long as this process or that one lives.
         """
         if not self.signum:
-            with subprocess.Popen(
-                command, process_group=0, pass_fds=() if lock is None else (lock,)
-            ) as process:
-                self._process = process
-                if self.signum:
-                    process.send_signal(self.signum)
-                code = process.wait()
-            self._process = None
+            code = self._wait(subprocess.Popen(command, process_group=0, pass_fds=lock.files))
             self.signum = self.signum or STOPPED.get(code, 0)
         if self.signum:
             raise Stopped(self.signum, "in the midst of a sweep; what is trained of it is kept")
+        return code
+
+    def _wait(self, process: subprocess.Popen) -> int:
+        self._process = process
+        if self.signum:  # it came while the process was started
+            process.send_signal(self.signum)
+        code = process.wait()
+        self._process = None
         return code
 
 
@@ -64,23 +72,23 @@ def run_all(tasks: Sequence[Task], evaluations: Evaluations, tell: Tell) -> dict
     failed = {}
     with _watched() as child:
         for number, task in enumerate(tasks, 1):
-            problem = _run(task, evaluations, child, lambda text: tell(f"{number} of {len(tasks)}: {text}"))  # noqa: B023
+            with _locked(task) as lock:
+                problem = _run(task, evaluations, child, lock, tell, f"{number} of {len(tasks)}: {task.name}")
             if problem:
                 failed[task.name] = problem
                 tell(f"{task.name} {problem}")
     return failed
 
 
-def _run(task: Task, evaluations: Evaluations, child: Child, tell: Tell) -> str:
+def _run(task: Task, evaluations: Evaluations, child: Child, lock: Lock, tell: Tell, title: str) -> str:
     """Does what is left to do of a member; returns what went wrong, "" for nothing."""
-    with _locked(task) as (free, lock):
-        if not free:
-            return "is being trained by another process"
-        commands = [*([] if is_trained(task) else [task.command]), *evaluations(task)]
-        tell(f"{task.name}" + ("" if commands else " is there"))
-        for command in commands:
-            if code := child.run(command, lock):
-                return f"failed with exit code {code}"
+    if not lock.held:
+        return "is being trained by another process"
+    commands = [*([] if is_trained(task) else [task.command]), *evaluations(task)]
+    tell(title if commands else f"{title} is there")
+    for command in commands:
+        if code := child.run(command, lock):
+            return f"failed with exit code {code}"
     return ""
 
 
@@ -97,20 +105,20 @@ def _watched() -> Generator[Child]:
 
 
 @contextlib.contextmanager
-def _locked(task: Task) -> Generator[tuple[bool, int | None]]:
-    """Yields whether nothing else trains the member, and the lock; there is none on gs://.
+def _locked(task: Task) -> Generator[Lock]:
+    """Tries to lock a member for this process and those it starts; there are no locks on gs://.
 
     A sweep may be killed while its member goes on; two that train into one folder would spoil it.
     """
     if not is_local(task.folder):
-        yield True, None
+        yield Lock(True)
         return
-    folder = epath.Path(task.folder).parent / LOCKS
+    folder = task.folder.parent / LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / task.name, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False, None
+            yield Lock(False)
         else:
-            yield True, file.fileno()
+            yield Lock(True, (file.fileno(),))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tinyjax.evaluate.estimates import Estimate
 from tinyjax.sweep.compare import Comparison
+from tinyjax.sweep.plot import scientific
 from tinyjax.sweep.results import Point, Result
 
 GRADES = ("grammar", "creativity", "consistency", "plot")  # of the judge, out of 10; other scores are shares
@@ -51,11 +52,6 @@ def _row(result: Result, results: Sequence[Result], names: Sequence[str]) -> lis
     sizes = [f"{result.width} x {result.blocks}", str(result.heads), *parameters]
     losses = [steps, scientific(last.flops), bits_per_byte(last), f"{last.nats_per_token:.3f}"]
     return [*sizes, *losses, *(_score(result, results, name) for name in names)]
-
-
-def scientific(value: float) -> str:
-    """Returns 6.02e12."""
-    return f"{value:.2e}".replace("e+", "e")
 
 
 def bits_per_byte(point: Point) -> str:

@@ -120,9 +120,12 @@ def is_trained(task: Task) -> bool:
     steps = checkpoints.steps(task.folder / CHECKPOINTS)
     if not steps or steps[-1] != task.num_steps:
         return False
-    meta = checkpoints.read_meta(task.folder / CHECKPOINTS / str(steps[-1]))
+    try:
+        meta = checkpoints.read_meta(task.folder / CHECKPOINTS / str(steps[-1]))
+    except UserError:
+        return False  # training says what is wrong, and here what differs
     if meta.dataset != task.dataset or _settings(meta.config, task) != _settings(task.config, task):
-        return False  # training says what differs
+        return False
     return any(step == task.num_steps for step, _ in read_evaluations(task.folder))
 
 
