@@ -1,7 +1,7 @@
 """Trains the models of a sweep one after the other, and compares them as in the paper's Figures 3, 4, 23, 24.
 
-    ./launch/sweep --sweep=configs/sweeps/small.py --data=data/tinystories --out=sweeps/small
-    ./launch/sweep --sweep=configs/sweeps/paper.py:heads --data=data/v2 --out=sweeps/heads --print
+    ./launch/sweep --sweep=configs/sweeps/small.py --data=data/tinystories --out=runs/small
+    ./launch/sweep --sweep=configs/sweeps/paper.py:heads --data=data/v2 --out=runs/heads --print
 
 Models that are trained are not trained again, one that was interrupted goes on, and where one fails the
 others are trained all the same (exit code 4 then). On many machines, with a folder that all see, each does
@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int | None:
     """Does what the flags say; returns FAILED where a member failed."""
     del argv
     sweep = load_sweep(_given(_SWEEP, "configs/sweeps/small.py"))
-    tasks = make_tasks(sweep, _given(_DATA, "data/quickstart"), _given(_OUT, "sweeps/small"), _SET.value)
+    tasks = make_tasks(sweep, _given(_DATA, "data/quickstart"), _given(_OUT, "runs/small"), _SET.value)
     mine = shard(tasks, _SHARD.value)
     if _PRINT.value:
         print("\n".join(line for task in mine if (line := _commands(task))))
