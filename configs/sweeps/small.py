@@ -1,8 +1,8 @@
 """A corner of the paper's grid for two CPU cores, three minutes a model: --sweep=configs/sweeps/small.py.
 
 Every model trains for the same FLOPs, with the quickstart's settings but for the schedule: a constant
-learning rate whose parameters are averaged, so that every evaluation on the way is about what a run of that
-length would give, and figures by steps, by compute and by size can all be read from the same runs.
+learning rate, whose parameters are averaged in place of a decay. So every evaluation on the way is what a run
+of that length would give, and figures by steps, by compute and by size are read from the same runs.
 """
 
 from tinyjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
