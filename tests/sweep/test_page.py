@@ -217,3 +217,12 @@ def test_a_damaged_evaluation_is_told(tasks: list[Task]):
 def test_no_mean_grade_is_no_grade(tasks: list[Task]):
     evaluate(tasks[0], 200, None, 0.5)
     assert list(collect(tasks)[0].last_scores) == ["knowledge"]
+
+
+def test_one_model_that_is_always_the_best_shows_no_law_of_sizes(tasks: list[Task]):
+    comparison = compare("some.py:sweep", "data/x", tasks)
+    best = [dataclasses.replace(one, parameters=7) for one in comparison.best]
+    text = to_markdown(dataclasses.replace(comparison, best=best, size_law=None))
+    assert "The lowest bits/byte go with FLOPs to the power of -" in text
+    assert "The same model is the best with every budget" in text
+    assert "nan" not in text

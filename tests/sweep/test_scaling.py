@@ -48,7 +48,11 @@ def test_a_law_without_noise_is_exact():
 
 @pytest.mark.parametrize("x", [[], [1e3], [1e3, 1e4], [1e3, 1e3, 1e3]])
 def test_too_few_points_make_no_law(x: list[float]):
-    assert fit_power_law(x, [1.0] * len(x)) is None
+    assert fit_power_law(x, [1.0 / (i + 1) for i in range(len(x))]) is None
+
+
+def test_values_that_do_not_change_show_no_law():
+    assert fit_power_law([1e3, 1e4, 1e5, 1e6], [7.0] * 4) is None
 
 
 def test_the_loss_at_a_budget_is_read_from_the_curve_and_not_beyond_it():

@@ -89,9 +89,9 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
       y: as many positive values; their relative errors are taken as independent and alike.
 
     Returns:
-      None for fewer than three points, which say nothing of their own errors, or all x alike.
+      None for fewer than three points, which say nothing of their own errors, or all x or all y alike.
     """
-    if len(x) < 3 or max(x) == min(x):
+    if len(x) < 3 or max(x) == min(x) or max(y) == min(y):
         return None
     from scipy import special, stats  # slow to import, and needed for this alone
 

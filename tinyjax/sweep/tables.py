@@ -131,16 +131,18 @@ CAUTION = (
 
 def law_sentences(comparison: Comparison) -> list[str]:
     """Returns what the power laws say, and how little."""
-    count = len(comparison.best)
-    if comparison.loss_law is None or comparison.size_law is None:
+    count, loss_law, size_law = len(comparison.best), comparison.loss_law, comparison.size_law
+    if loss_law is None:
         return [
             f"No power law: it takes three budgets at which models can be compared, and here are {count}."
         ]
-    return [
-        f"The lowest bits/byte go with FLOPs to the power of {power(comparison.loss_law.exponent)}.",
-        f"Parameters of the best model go with FLOPs to the power of {power(comparison.size_law.exponent)}.",
-        f"Both by {count} budgets. {CAUTION}",
-    ]
+    sizes = "The same model is the best with every budget: sizes show no power law."
+    if size_law is not None:
+        sizes = f"Parameters of the best model go with FLOPs to the power of {power(size_law.exponent)}."
+    losses = (
+        f"The lowest bits/byte go with FLOPs to the power of {power(loss_law.exponent)}, by {count} budgets."
+    )
+    return [losses, sizes, CAUTION]
 
 
 def power(exponent: Estimate) -> str:
