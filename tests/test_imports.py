@@ -17,11 +17,11 @@ FLOORS = [
     {"config", "errors", "instruct", "textio", "recordio", "records", "workers"},
     {"model", "parallel", "stories", "tokenizer"},
     {"data", "checkpoint"},
-    {"evaluate", "train", "sample", "interop", "planning", "serve"},
+    {"evaluate", "train", "sample", "interop", "planning", "serve", "sweep"},
     {"bin"},
 ]
-# A job imports no other job, but training evaluates, plans compile all of them, and what grades or serves
-# stories tells them.
+# A job imports no other job, but training evaluates, plans compile all of them, what grades or serves
+# stories tells them, and sweeps compare runs.
 ALLOWED = {
     ("train", "evaluate"),
     ("planning", "train"),
@@ -29,6 +29,8 @@ ALLOWED = {
     ("planning", "sample"),
     ("serve", "sample"),
     ("evaluate", "sample"),
+    ("sweep", "train"),
+    ("sweep", "evaluate"),
 }
 
 
