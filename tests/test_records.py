@@ -50,6 +50,21 @@ def test_something_else_is_refused_and_left_alone(tmp_path: pathlib.Path, text: 
     assert path.read_text() == text
 
 
+def test_what_is_none_stands_in_no_line_and_in_no_other_file(tmp_path: pathlib.Path):
+    path = tmp_path / "notes.jsonl"
+    with open_here(path, {"seed": 7, "dtype": None}) as records:
+        records.add({"name": "a"})
+    assert json.loads(path.read_text()) == {"name": "a", "seed": 7}
+    with open_here(path, {"seed": 7, "dtype": None}) as records:
+        assert ("a",) in records
+    path.write_text('{"name": "a", "seed": 7, "dtype": "bfloat16"}\n')
+    with (
+        pytest.raises(UserError, match="made with dtype 'bfloat16', not None"),
+        open_here(path, {"dtype": None}),
+    ):
+        pass
+
+
 def test_a_bucket_is_refused():
     with pytest.raises(UserError, match="not on this machine"), open_here("gs://bucket/notes.jsonl"):  # ty: ignore
         pass

@@ -19,7 +19,8 @@ class Records:
 
     def __init__(self, file: Any, key: Sequence[str], settings: Mapping[str, Any], there: Sequence[Record]):
         """Takes a file that is open for adding, and what it holds."""
-        self._file, self._fields, self._settings = file, tuple(key), dict(settings)
+        self._file, self._fields = file, tuple(key)
+        self._settings = {name: value for name, value in settings.items() if value is not None}
         self._by_key = {self.key(record): record for record in there}
 
     def key(self, record: Mapping[str, Any]) -> tuple:
@@ -52,7 +53,8 @@ def open_records(
       path: of the file, local.
       what: a record is, for errors: "a story that was told".
       key: the fields that tell a record from the others.
-      settings: what all records were made with, as JSON has it; they stand in every line.
+      settings: what all records were made with, as JSON has it; they stand in every line, but for those
+        that are None, which stand in none.
 
     Raises:
       UserError: it holds something else, or records that were made with other settings.

@@ -17,6 +17,7 @@ With --draft, a smaller model of the same tokenizer proposes tokens, several of 
 once. The stories are no less its own; whether they come faster depends on both models and the machine.
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -59,6 +60,12 @@ _TRIES = flags.DEFINE_integer(
 )
 _QUANTIZE = flags.DEFINE_enum(
     "quantize", "none", ["none", "int8"], "int8: round weights, by channel, to a quarter of their size."
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    None,
+    ["float32", "bfloat16"],
+    "Of computing; default: the checkpoint's. bfloat16 is faster where the processor has it.",
 )
 _DRAFT = flags.DEFINE_string(
     "draft", "", "A smaller model of the same tokenizer, which proposes tokens to this one."
@@ -119,7 +126,7 @@ def run(argv: Sequence[str]) -> None:
     instructions, prompts = instruct.prompt(_fields()), _prompts()
     slots = min(_SLOTS.value, len(prompts) * _NUM_SAMPLES.value)
     backend.start(slots)
-    model = load(_CHECKPOINT.value, ema=_EMA.value)
+    model = _load(_CHECKPOINT.value)
     if instructions and not model.instruct:
         _warn("this model wasn't trained on instructions and won't follow them; prepare data with --instruct")
     if _INTERACTIVE.value:
@@ -174,7 +181,15 @@ def _print(model: Model, requests: dict[Key, Request], slots: int) -> None:
 def _write(model: Model, requests: dict[Key, Request], options: Options, slots: int) -> None:
     """Writes the stories to a file as they end, but for those that it has."""
     file = open_story_file(
-        _OUTPUT.value, _CHECKPOINT.value, model.step, _SEED.value, options, _DRAFT.value, _DRAFT_TOKENS.value
+        _OUTPUT.value,
+        _CHECKPOINT.value,
+        model.step,
+        _SEED.value,
+        options,
+        draft=_DRAFT.value or None,
+        draft_tokens=_DRAFT_TOKENS.value if _DRAFT.value else None,
+        quantize="int8" if _int8() else None,
+        dtype=_DTYPE.value,
     )
     with file as records:
         left = {key: request for key, request in requests.items() if key not in records}
@@ -212,11 +227,22 @@ def _engine_for(model: Model, requests: Sequence[Request], slots: int) -> Engine
 
 def _engine(model: Model, slots: int, length: int, mesh: Mesh | None) -> Engine:
     """Returns what tells stories; UserError where --draft doesn't fit the model."""
-    int8 = _QUANTIZE.value == "int8"
     if not _DRAFT.value:
-        return Engine(model, slots, length, mesh, int8=int8)
-    draft = load(_DRAFT.value, ema=_EMA.value)
-    return SpeculativeEngine(model, draft, _DRAFT_TOKENS.value, slots, length, mesh, int8=int8)
+        return Engine(model, slots, length, mesh, int8=_int8())
+    return SpeculativeEngine(
+        model, _load(_DRAFT.value), _DRAFT_TOKENS.value, slots, length, mesh, int8=_int8()
+    )
+
+
+def _load(checkpoint: str) -> Model:
+    """Reads a model, to be computed in --dtype."""
+    model = load(checkpoint, ema=_EMA.value)
+    dtype = _DTYPE.value or model.config.compute_dtype
+    return dataclasses.replace(model, config=dataclasses.replace(model.config, compute_dtype=dtype).freeze())
+
+
+def _int8() -> bool:
+    return _QUANTIZE.value == "int8"
 
 
 def _tell_statistics(engine: Engine) -> None:

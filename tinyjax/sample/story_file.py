@@ -22,8 +22,7 @@ def open_story_file(
     step: int,
     seed: int,
     options: Options,
-    draft: str = "",
-    draft_tokens: int = 0,
+    **others: str | int | None,
 ) -> Generator[Records]:
     """Opens a file of stories, by prompt and sample; see `open_records`.
 
@@ -33,17 +32,14 @@ def open_story_file(
       step: of the checkpoint.
       seed: of all draws.
       options: how tokens are chosen.
-      draft: that proposes tokens, if any; with one, the same seed gives other stories.
-      draft_tokens: that it proposes at a time.
+      others: what else the same seed gives other stories with, such as a draft; None: it is not there.
     """
-    settings: dict[str, Any] = {
+    settings: dict[str, Any] = others | {
         "checkpoint": checkpoint,
         "step": step,
         "seed": seed,
         "options": json.loads(json.dumps(dataclasses.asdict(options))),
     }
-    if draft:
-        settings |= {"draft": draft, "draft_tokens": draft_tokens}
     with open_records(path, "a story that was told", ("prompt", "sample"), settings) as records:
         yield records
 
