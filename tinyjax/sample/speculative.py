@@ -24,7 +24,7 @@ from tinyjax.config import ModelConfig
 from tinyjax.errors import UserError
 from tinyjax.model.cached import Cache, Prefix
 from tinyjax.model.pages import Pages, empty_pages, extend, lay_out, resize
-from tinyjax.sample.choosing import Past, Rules, adjust, draw, keep
+from tinyjax.sample.choosing import Past, Rules, adjust, draw, keep, likeliest
 from tinyjax.sample.engine import (
     Engine,
     Request,
@@ -367,7 +367,7 @@ def distribution(
     size = len(blocked_V)
     rules = rules._replace(bias_BV=rules.bias_BV[:, :size])
     logits_BV = adjust(logits_BV[:, :size] + blocked_V, rules, past, drawn_B)
-    likeliest_BV = jax.nn.one_hot(jnp.argmax(logits_BV, axis=1), size)
+    likeliest_BV = jax.nn.one_hot(likeliest(logits_BV), size)
     greedy_B1 = rules.temperature_B[:, None] <= 0
 
     def by_temperature() -> jax.Array:
