@@ -35,6 +35,7 @@ class Unit:
 
 NATS = Unit("nats/token", 3)
 BITS = Unit("bits/byte", 3)
+FINE_BITS = Unit("bits/byte", 5)  # of differences between roundings of one model
 GRADE = Unit("grade of 10", 2)
 SHARE = Unit("share", 1, 100.0, " %")
 
