@@ -17,7 +17,7 @@ FLOORS = [
     {"config", "errors", "instruct", "textio", "recordio", "records", "workers"},
     {"model", "parallel", "stories", "tokenizer"},
     {"data", "checkpoint"},
-    {"evaluate", "train", "sample", "interop", "planning", "serve"},
+    {"evaluate", "train", "sample", "interop", "interpret", "planning", "serve"},
     {"bin"},
 ]
 # A job imports no other job, but training evaluates, plans compile all of them, and what grades or serves
@@ -29,6 +29,7 @@ ALLOWED = {
     ("planning", "sample"),
     ("serve", "sample"),
     ("evaluate", "sample"),
+    ("interpret", "sample"),
 }
 
 
