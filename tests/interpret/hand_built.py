@@ -1,4 +1,4 @@
-"""A model whose heads do what they are told: scores of queries and sources are products with given matrices."""
+"""A model whose heads do what they are told: what a query looks for is a matrix of features."""
 
 from typing import Any
 

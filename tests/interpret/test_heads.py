@@ -1,4 +1,4 @@
-"""Heads are found for what they do, their figures are what counting pair by pair gives, removal what zeros do."""
+"""Heads are found for what they do; figures are what counting pairs gives, removal what zeros do."""
 
 import dataclasses
 import functools
@@ -218,10 +218,10 @@ def test_removal_costs_what_zeroed_weights_cost(family: str):
 
 
 def story_nats(config: ModelConfig, params: dict) -> np.ndarray:
-    batch = {
-        "inputs": STORIES.tokens_NT, "targets": STORIES.targets_NT, "segments": STORIES.segments_NT,
-        "weights": STORIES.segments_NT,
-    }  # fmt: skip
+    arrays = (STORIES.tokens_NT, STORIES.targets_NT, STORIES.segments_NT, STORIES.segments_NT)
+    batch = dict(
+        zip(("inputs", "targets", "segments", "weights"), map(jax.numpy.asarray, arrays), strict=True)
+    )
     return np.asarray(token_nll(config, params, batch), np.float64).sum(axis=1)
 
 

@@ -1,9 +1,10 @@
 """What each attention head does, over many stories, and what the model loses without it.
 
-The paper (section 5.1) tells two kinds of heads apart by eye: distance-based ones, where each token attends to
-tokens at a prescribed distance, and semantic ones, where articles attend to a thing or most words to the
-protagonists. Here both are measured, and two kinds that later work found are added: heads that rest on the first
-token, and induction heads, which look for what came next the last time (Olsson et al. 2022).
+The paper (section 5.1) tells two kinds of heads apart by eye: distance-based ones, where each token attends
+to tokens at a prescribed distance, and semantic ones, where articles attend to a thing or most words to the
+protagonists. Here both are measured, and kinds that others found are added: heads that rest on the first
+token (Xiao et al. 2023) or on punctuation (Clark et al. 2019), and induction heads, which look for what
+came next the last time (Olsson et al. 2022).
 Axes: L blocks, H heads, B rows, T positions, D distances, C word classes.
 """
 
@@ -28,15 +29,15 @@ from tinyjax.sample.model import Model
 FIRST = 0.5
 SAME = 0.5
 EXPLAINED = 0.5
-# Distance may choose a sentence, and what is in it the word: "short-range interactions within a single sentence"
-# are what the paper expects of local heads. So 90 % of its attention within a sentence's tokens will do, where
-# stories are longer: half of all pairs must be farther apart.
+# Distance may choose a sentence, and what is in it the word: the paper expects "short-range interactions
+# within a single sentence" of local heads. So 90 % of the attention within a sentence's tokens will do,
+# where stories are longer: half of all pairs must be farther apart.
 SENTENCE = 16
-# On random tokens, which have no meaning and repeat at no fixed distance, the match is one of dozens of sources:
-# attention to it by chance is a few percent, and a third is an order of magnitude above that.
+# On random tokens, which have no meaning and repeat at no fixed distance, the match is one of dozens of
+# sources: by chance it gets a few percent, and a third is an order of magnitude above that.
 INDUCTION = 1 / 3
-# A class of words is what a head looks for if it gets half as much again as the head's distances alone would give
-# it, is no rare class that few see, and distance doesn't explain as much as a quarter.
+# A class of words is what a head looks for if it gets half as much again as the head's distances alone
+# would give it, is no rare class that few see, and distance doesn't explain as much as a quarter.
 LIFT, PART, UNEXPLAINED = 1.5, 0.1, 0.25
 MEANING = (WordClass.NAME, WordClass.NOUN, WordClass.VERB, WordClass.ADJECTIVE, WordClass.PRONOUN)
 

@@ -1,8 +1,8 @@
 """Where heads look, summed up over many stories: patterns are reduced where they are made, and never kept.
 
 A query is a position that sees more than itself: all but the first of a story. Many heads rest on the first
-token (here bos) when they find nothing (Xiao et al. 2023, section 3.1, call it a sink); "beyond the first" are
-sums over the other sources.
+token (here bos) when they find nothing (Xiao et al. 2023, section 3.1, call it a sink); what is summed
+"beyond the first" leaves that source out.
 Axes: B rows, T queries, S sources, H heads, D distances (0 is the query itself), C word classes.
 """
 
