@@ -77,7 +77,7 @@ class Head:
     reach_even: tuple[int, int, int]  # ... within which these shares of all pairs lie
     explained: float  # share of the pattern's variance over pairs that the distance alone explains
     explained_beyond: float  # ... of pairs whose source is not the first token
-    explained_source: float  # ... that it alone explains which source it is
+    explained_source: float  # ... of the same pairs, the share that the source alone explains
     entropy: Share  # nats a query; `even` is that of attention spread evenly
     own: float  # attention to the query itself
     previous: float
@@ -108,7 +108,7 @@ def study(model: Model, stories: Corpus, batch: int = 4) -> list[Head]:
       batch: stories at a time; the patterns of these are in memory at once.
 
     Raises:
-      UserError: stories are longer than the model's context.
+      UserError: the model learns positions, and stories are longer than these.
     """
     real = sum_patterns(model, stories.batches(batch))
     random = sum_patterns(model, repeated(model, stories).batches(batch))
@@ -121,7 +121,7 @@ def study(model: Model, stories: Corpus, batch: int = 4) -> list[Head]:
 
 def _head(layer: int, head: int, seen: Seen, looked: Looked, random: Share) -> Head:
     own = Looked(*(value[head] for value in looked))
-    mass_D, queries = own.mass_HD, float(seen.queries)
+    mass_D, queries = own.mass_HD, max(float(seen.queries), 1.0)
     facts: dict[str, Any] = {
         "by_distance": tuple(_ratio(mass_D, seen.pairs_D).tolist()),
         "reach": _reach(own.beyond_HD),
@@ -254,7 +254,7 @@ def _by_query(seen: Seen, looked: Looked) -> dict[str, dict[str, Share]]:
 
 
 def repeated(model: Model, stories: Corpus) -> Corpus:
-    """Returns rows of random tokens of the stories, each row said twice; always the same.
+    """Returns rows of the stories' tokens in random order, each row said twice; always the same rows.
 
     Rows repeat after different numbers of tokens, so that no fixed distance finds the match.
     """
@@ -276,9 +276,11 @@ def repeated(model: Model, stories: Corpus) -> Corpus:
 
 def attention_maps(model: Model, stories: Corpus, row: int) -> np.ndarray:
     """Returns where each head looks in one story: float32 [L, H, T, S], without padding."""
-    length = int(np.count_nonzero(stories.segments_NT[row]))
-    seen = look(model, stories.tokens_NT[row : row + 1, :length], capture="*/pattern")
-    return np.stack([np.asarray(p_BHTS[0]) for p_BHTS in seen.activations.values()])
+    # The whole row, so that one program serves stories of all lengths.
+    tokens_1T, segments_1T = stories.tokens_NT[row : row + 1], stories.segments_NT[row : row + 1]
+    patterns = look(model, tokens_1T, segments_1T, capture="*/pattern").activations.values()
+    length = int(np.count_nonzero(segments_1T))
+    return np.stack([np.asarray(p_BHTS[0, :, :length, :length]) for p_BHTS in patterns])
 
 
 def removals(model: Model, stories: Corpus, batch: int = 8) -> list[Removal]:
