@@ -17,7 +17,7 @@ FLOORS = [
     {"config", "errors", "instruct", "textio", "recordio", "records", "workers"},
     {"model", "parallel", "stories", "tokenizer"},
     {"data", "checkpoint"},
-    {"evaluate", "train", "sample", "interop", "planning", "serve", "sweep"},
+    {"evaluate", "train", "sample", "interop", "interpret", "planning", "serve", "sweep"},
     {"bin"},
 ]
 # A job imports no other job, but training evaluates, plans compile all of them, what grades or serves
@@ -31,6 +31,7 @@ ALLOWED = {
     ("evaluate", "sample"),
     ("sweep", "train"),
     ("sweep", "evaluate"),
+    ("interpret", "sample"),
 }
 
 

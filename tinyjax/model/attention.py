@@ -117,12 +117,27 @@ def masked_attention(
     scale: float | None = None,
 ) -> jax.Array:
     """Returns softmax attention of queries to the sources that `mask_BTS` allows: [B, T, H, K]."""
+    return mix(attention_pattern(q_BTHK, k_BSGK, mask_BTS, scale), v_BSGK)
+
+
+def attention_pattern(
+    q_BTHK: jax.Array, k_BSGK: jax.Array, mask_BTS: jax.Array, scale: float | None = None
+) -> jax.Array:
+    """Returns how much each query of each head takes from each source: float32 [B, H, T, S]."""
     q_BTGRK = _group(q_BTHK, k_BSGK.shape[-2])
     scores_BGRTS = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
     scores_BGRTS *= _default_scale(q_BTHK) if scale is None else scale
-    scores_BGRTS = jnp.where(mask_BTS[:, None, None], scores_BGRTS, MASKED)
-    p_BGRTS = jax.nn.softmax(scores_BGRTS, axis=-1).astype(v_BSGK.dtype)
-    return jnp.einsum("bgrts,bsgk->btgrk", p_BGRTS, v_BSGK).reshape(q_BTHK.shape)
+    p_BGRTS = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores_BGRTS, MASKED), axis=-1)
+    return p_BGRTS.reshape(len(q_BTHK), q_BTHK.shape[2], *p_BGRTS.shape[3:])
+
+
+def mix(p_BHTS: jax.Array, v_BSGK: jax.Array) -> jax.Array:
+    """Returns what heads take of the values by their pattern: [B, T, H, K]."""
+    rows, heads, queries, sources = p_BHTS.shape
+    kv_heads, width = v_BSGK.shape[2:]
+    p_BGRTS = p_BHTS.astype(v_BSGK.dtype).reshape(rows, kv_heads, -1, queries, sources)
+    mixed_BTGRK = jnp.einsum("bgrts,bsgk->btgrk", p_BGRTS, v_BSGK)
+    return mixed_BTGRK.reshape(rows, queries, heads, width)
 
 
 def _default_scale(q: jax.Array) -> float:

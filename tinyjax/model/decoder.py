@@ -30,6 +30,8 @@ Params = dict[str, jax.Array]  # of one block
 Rope = tuple[jax.Array, jax.Array]  # cosine and sine
 # From queries [B, T, H, K], keys and values [B, T, G, K]: what heads take [B, T, H, K], and what is kept.
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
+# Is shown an activation under its name, and returns what is computed with: itself, but for who looks inside.
+Tap = Callable[[str, jax.Array], jax.Array]
 
 PROJECTED = "projected"  # the name that remat policies know products with matrices by
 REMAT = {  # what is saved for the backward pass, by config.remat; "none" saves all
@@ -37,6 +39,12 @@ REMAT = {  # what is saved for the backward pass, by config.remat; "none" saves 
     "attention": jax.checkpoint_policies.save_only_these_names(MIXED),
     "dots": jax.checkpoint_policies.save_only_these_names(MIXED, HEADS, PROJECTED),
 }
+
+
+def untapped(name: str, activation: jax.Array) -> jax.Array:
+    """Returns the activation."""
+    del name
+    return activation
 
 
 class Layer(NamedTuple):
@@ -237,21 +245,30 @@ def norm(config: ModelConfig, params: Params, name: str, x: jax.Array) -> jax.Ar
 
 
 def block(
-    config: ModelConfig, layer: Layer, x_BTD: jax.Array, rope: Rope | None, attend: Attend
+    config: ModelConfig,
+    layer: Layer,
+    x_BTD: jax.Array,
+    rope: Rope | None,
+    attend: Attend,
+    tap: Tap = untapped,
 ) -> tuple[jax.Array, Any]:
     """Adds attention's and the MLP's output to the residual stream; returns it and what `attend` keeps."""
     params, key = layer.params, layer.dropout_key
     attention_key, mlp_key = (None, None) if key is None else jax.random.split(key)
-    normed_BTD = norm(config, params, "attention_norm", x_BTD)
-    mixed_BTHK, kept = attend(*project_qkv(config, params, normed_BTD, rope))
-    x_BTD += dropout(config, project(mixed_BTHK, params["output"], params.get("output_bias")), attention_key)
-    x_BTD = constrain(x_BTD, ("batch", "position", None))
-    x_BTD += dropout(config, mlp(params, norm(config, params, "mlp_norm", x_BTD)), mlp_key)
+    x_BTD = tap("residual", x_BTD)
+    mixed_BTHK, kept = attend(
+        *project_qkv(config, params, norm(config, params, "attention_norm", x_BTD), rope, tap)
+    )
+    attention_BTD = project(tap("heads", mixed_BTHK), params["output"], params.get("output_bias"))
+    x_BTD += dropout(config, tap("attention", attention_BTD), attention_key)
+    x_BTD = tap("middle", constrain(x_BTD, ("batch", "position", None)))
+    mlp_BTD = mlp(params, norm(config, params, "mlp_norm", x_BTD), tap)
+    x_BTD += dropout(config, tap("mlp", mlp_BTD), mlp_key)
     return constrain(x_BTD, ("batch", "position", None)), kept
 
 
 def project_qkv(
-    config: ModelConfig, params: Params, x_BTD: jax.Array, rope: Rope | None
+    config: ModelConfig, params: Params, x_BTD: jax.Array, rope: Rope | None, tap: Tap = untapped
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns queries [B, T, H, K] and keys [B, T, G, K], after RoPE if any, and values [B, T, G, K]."""
     q_BTHK = project(x_BTD, params["query"])
@@ -260,22 +277,22 @@ def project_qkv(
     if config.qk_norm:
         q_BTHK = norm(config, params, "query_norm", q_BTHK)
         k_BTGK = norm(config, params, "key_norm", k_BTGK)
-    if rope is None:
-        return q_BTHK, k_BTGK, v_BTGK
-    return apply_rope(q_BTHK, rope), apply_rope(k_BTGK, rope), v_BTGK
+    if rope is not None:
+        q_BTHK, k_BTGK = apply_rope(q_BTHK, rope), apply_rope(k_BTGK, rope)
+    return tap("query", q_BTHK), tap("key", k_BTGK), tap("value", v_BTGK)
 
 
-def mlp(params: Params, x_BTD: jax.Array) -> jax.Array:
+def mlp(params: Params, x_BTD: jax.Array, tap: Tap = untapped) -> jax.Array:
     """Returns SwiGLU(x) (Shazeer 2020, equation 6), or without a gate a GELU layer: [B, T, D].
 
     GELU is the approximation by tanh (Hendrycks & Gimpel 2016, section 2), which is GPT-Neo's.
     """
-    up_BTF = project(x_BTD, params["up"], params.get("up_bias"))
+    up_BTF = tap("up", project(x_BTD, params["up"], params.get("up_bias")))
     if "gate" in params:
-        hidden_BTF = jax.nn.silu(project(x_BTD, params["gate"])) * up_BTF
+        hidden_BTF = jax.nn.silu(tap("gate", project(x_BTD, params["gate"]))) * up_BTF
     else:
         hidden_BTF = jax.nn.gelu(up_BTF, approximate=True)
-    hidden_BTF = constrain(hidden_BTF, ("batch", "position", "hidden"))
+    hidden_BTF = tap("neurons", constrain(hidden_BTF, ("batch", "position", "hidden")))
     return project(hidden_BTF, params["down"], params.get("down_bias"))
 
 

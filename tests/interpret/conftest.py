@@ -1,0 +1,3 @@
+from tests.tiny import tiny_data, tiny_run
+
+__all__ = ["tiny_data", "tiny_run"]
