@@ -79,6 +79,13 @@ def test_planted_features_are_recovered():
     assert trained().unexplained[-1] < 0.1 < trained().unexplained[0]
 
 
+def test_the_size_of_activations_makes_no_difference():
+    model, short = planted_model(), dataclasses.replace(SETTINGS, steps=20)
+    large = dataclasses.replace(model, params=model.params | {"embedding": 1000 * model.params["embedding"]})
+    one, other = (train(each, small_corpus(), short).unexplained for each in (model, large))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
 def test_directions_have_length_one():
     for features in (trained(), shortly_trained()):
         np.testing.assert_allclose(np.linalg.norm(features.dictionary.decoder_FE, axis=1), 1, atol=1e-5)

@@ -43,9 +43,9 @@ class Settings:
     target: str  # the one that it gives: the same, or what follows from it
     features: int
     active: int = 16  # features at most that are not 0 on a token
-    steps: int = 1000
+    steps: int = 300
     batch_size: int = 16  # stories a step
-    learning_rate: float = 3e-3  # constant, then falling to 0 over the last fifth
+    learning_rate: float = 1e-2  # constant, then falling to 0 over the last fifth
     seed: int = 0
 
 
