@@ -64,7 +64,7 @@ def identity(source: str, width: int, scale: float = 1.0) -> Features:
     zero = np.zeros(width, np.float32)
     one = np.float32(1)
     dictionary = Dictionary(
-        both.T, np.zeros(2 * width, np.float32), np.float32(scale) * both, zero, zero, one, one
+        both.T, np.zeros(2 * width, np.float32), np.float32(scale) * both, zero, zero, one, zero, one
     )
     return Features(Settings(source, source, 2 * width, active=width), jax.tree.map(jnp.asarray, dictionary))
 
