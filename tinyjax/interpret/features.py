@@ -104,7 +104,7 @@ def train(model: Model, corpus: Corpus, settings: Settings, mesh: Mesh | None = 
     """Trains a dictionary on activations of a model, which are computed as they are needed.
 
     The first token of a story, bos, is left out: it is no text, and where this was tried the stream is there
-    up to twice as large. The same settings give the same dictionary.
+    up to 2.4 times as large. The same settings give the same dictionary.
 
     Args:
       model: from `load_model`, or `bin.loading.load`.
