@@ -145,7 +145,9 @@ def test_direct_effects_of_the_last_blocks_neurons_are_nearly_what_their_removal
         look(model, TOKENS, SEGMENTS, edits={"block1/neurons": Scale(factor_F)}).logits
         for factor_F in (np.ones_like(factor_NF[0]), *factor_NF)
     )
-    changes = [np.take_along_axis(logits_BTV - one, TARGETS[..., None], -1)[..., 0] for one in without]
+    changes = [
+        np.take_along_axis(np.asarray(logits_BTV - one), TARGETS[..., None], -1)[..., 0] for one in without
+    ]
     assert correlation(np.ravel(changes), np.ravel(np.moveaxis(direct_BTF[..., :6], -1, 0))) > 0.95
 
 
