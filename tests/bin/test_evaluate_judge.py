@@ -79,9 +79,9 @@ def test_stories_are_told_and_graded_and_the_key_is_kept_nowhere(
 
 
 @pytest.mark.slow
-def test_a_table_is_summed_up_and_what_it_lost_is_told(tmp_path: pathlib.Path):
+def test_a_table_is_summed_up_and_what_it_lost_is_told(tiny_run: pathlib.Path, tmp_path: pathlib.Path):
     (tmp_path / "table.csv").write_text(TABLE)
-    ended = run(tmp_path, "--checkpoint=nowhere", "--judgements=table.csv")
+    ended = run(tmp_path, f"--checkpoint={tiny_run}", "--judgements=table.csv")
     assert ended.returncode == 0, ended.stderr
     found = result(tmp_path)
     assert (found["judge"], found["asked"], found["graded"], found["means"]) == ("table", 3, 2, None)

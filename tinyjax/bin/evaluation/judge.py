@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from tinyjax.bin.evaluation.job import Job, NotGivenError
 from tinyjax.bin.progress import show_count
@@ -75,6 +76,9 @@ def check(job: Job) -> None:
         raise NotGivenError(
             "--judge is missing; name a model at --base_url, give recorded --judgements, or other --parts"
         )
+    for path in filter(None, (_JUDGEMENTS.value, _SECOND.value)):
+        if not epath.Path(path).exists():
+            raise UserError(f"there are no judgements at '{path}': no such file; check the path")
     if not _JUDGEMENTS.value:
         _endpoint()
         _budget()
