@@ -25,7 +25,7 @@ _IMPORTS = [
 
 def start(name: str, *arguments: str) -> subprocess.Popen[str]:
     """Starts `python -m tinyjax.bin.NAME ARGUMENTS...` in the repository's folder, on eight CPU devices."""
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
     command = [sys.executable, "-m", f"tinyjax.bin.{name}", *arguments]
     return subprocess.Popen(
         command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

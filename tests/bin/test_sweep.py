@@ -32,6 +32,14 @@ class Story:
     after: subprocess.CompletedProcess[str]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def found_by_trainers():
+    """Trainers look for modules where they are installed only, and the sweeps of tests import some of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield
+
+
 @pytest.fixture(scope="module")
 def story(tiny_data, tmp_path_factory: pytest.TempPathFactory) -> Story:
     out = tmp_path_factory.mktemp("sweep") / "my sweep"
