@@ -34,7 +34,7 @@ class Story:
 
 @pytest.fixture(scope="module", autouse=True)
 def found_by_trainers():
-    """Trainers look for modules where they are installed only, and the sweeps of tests import some of tests."""
+    """Trainers look for modules where they are installed only, and the sweeps here import some of tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         yield
