@@ -7,7 +7,6 @@ import pytest
 
 from tests.evaluate.test_loss import nats_of_text
 from tests.tiny import little_stories
-from tinyjax.evaluate import difficulty
 from tinyjax.evaluate.difficulty import story_losses
 from tinyjax.sample.model import load_model
 
@@ -32,20 +31,11 @@ def test_it_is_the_sum_over_the_targets_of_the_story_alone(model):
     np.testing.assert_allclose(losses, wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 300, 4096])
-def test_the_rest_of_the_batch_changes_nothing(model, monkeypatch, batch_tokens):
+def test_the_rest_of_the_batch_changes_nothing(model):
     losses = story_losses(model, TEXTS)
-    monkeypatch.setattr(difficulty, "_BATCH_TOKENS", batch_tokens)
     order = np.random.default_rng(0).permutation(len(TEXTS))[:20]
     np.testing.assert_allclose(story_losses(model, [TEXTS[i] for i in order]), losses[order], rtol=1e-5)
     assert story_losses(model, []).shape == (0,)
-
-
-def test_few_programs_serve_all_lengths_and_each_piece_is_in_one_batch():
-    batches = list(difficulty._batches([np.zeros(length + 1) for length in range(1, 513)], 512))
-    shapes = {batch["inputs"].shape for _, batch in batches}
-    assert shapes == {(4096 // length, length) for length in (32, 64, 128, 256, 512)}
-    assert sorted(np.concatenate([chosen for chosen, _ in batches])) == list(range(512))
 
 
 def test_what_the_model_was_trained_on_is_easy(model):

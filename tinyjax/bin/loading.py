@@ -5,6 +5,7 @@ import dataclasses
 import jax
 from etils import epath
 
+from tinyjax.checkpoint.manager import find, read_meta
 from tinyjax.checkpoint.remote import reached
 from tinyjax.interop.reading import GGUF, LLAMA2C, SAFETENSORS, read
 from tinyjax.sample.model import Model, load_model
@@ -24,10 +25,19 @@ def load(path: epath.PathLike, ema: bool = True) -> Model:
       UserError: there is no model, or it can't be read.
     """
     path = epath.Path(path)
-    with reached(path):
-        is_foreign = path.is_file() or any((path / name).exists() for name in _FOREIGN)
-    if not is_foreign:
+    if not _is_foreign(path):
         return load_model(path, ema)
     model = read(path)
     config = dataclasses.replace(model.config, compute_dtype="float32").freeze()
     return Model(config, jax.device_put(model.params), model.tokenizer, step=0, instruct=False)
+
+
+def kept_average(path: epath.PathLike) -> bool:
+    """Returns whether there is a moving average of the parameters; never in models of others."""
+    path = epath.Path(path)
+    return not _is_foreign(path) and read_meta(find(path)).parameters_item() == "ema"
+
+
+def _is_foreign(path: epath.Path) -> bool:
+    with reached(path):
+        return path.is_file() or any((path / name).exists() for name in _FOREIGN)

@@ -187,12 +187,12 @@ def encode_example(record: Record, recipe: Recipe) -> tuple[Piece, int]:
     tokenizer = recipe.tokenizer
     prompt, text = example_text(record, recipe.instructions)
     ids = tokenizer.encode(text)
-    instruction = _common_length(ids, tokenizer.encode(prompt)) if prompt else 0
+    instruction = common_length(ids, tokenizer.encode(prompt)) if prompt else 0
     framed = np.concatenate([[tokenizer.bos_id], ids, [tokenizer.eos_id]])
     return Piece(framed, instruction), len(text.encode())
 
 
-def _common_length(a: np.ndarray, b: np.ndarray) -> int:
+def common_length(a: np.ndarray, b: np.ndarray) -> int:
     """Returns how many ids at the start of both are equal."""
     length = min(len(a), len(b))
     differ = np.flatnonzero(a[:length] != b[:length])

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import jax
@@ -10,11 +10,9 @@ import numpy as np
 
 from tinyjax.config import ModelConfig
 from tinyjax.data.windows import Piece, cut_example
+from tinyjax.evaluate.rows import batches
 from tinyjax.model.loss import Batch, token_nll
 from tinyjax.tokenizer import Tokenizer
-
-_SHORTEST = 32  # rows are padded to this, twice this, ...: few programs serve all lengths
-_BATCH_TOKENS = 4096
 
 
 class Model(Protocol):
@@ -55,36 +53,9 @@ def _cut(model: Model, text: str) -> list[np.ndarray]:
 def _piece_nats(model: Model, pieces: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the loss of all targets of each piece, float64[pieces]."""
     nats = np.zeros(len(pieces))
-    for chosen, batch in _batches(pieces, model.config.context_length):
+    for chosen, batch in batches(pieces, model.config.context_length):
         nats[chosen] = _row_nats(model.config, model.params, batch)[: len(chosen)]
     return nats
-
-
-def _batches(
-    pieces: Sequence[np.ndarray], context_length: int
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields batches of pieces of about equal length, with the indices of their pieces."""
-    lengths = np.array([len(piece) - 1 for piece in pieces], int)
-    shortest, length = 0, min(_SHORTEST, context_length)
-    while shortest < context_length:
-        members = np.flatnonzero((lengths > shortest) & (lengths <= length))
-        rows = max(_BATCH_TOKENS // length, 1)
-        for start in range(0, len(members), rows):
-            chosen = members[start : start + rows]
-            yield chosen, _batch([pieces[i] for i in chosen], rows, length)
-        shortest, length = length, min(2 * length, context_length)
-
-
-def _batch(pieces: Sequence[np.ndarray], rows: int, length: int) -> dict[str, np.ndarray]:
-    """Returns a batch with one piece a row; the rows beyond them are padding."""
-    batch = {
-        name: np.zeros((rows, length), np.int32) for name in ("inputs", "targets", "segments", "weights")
-    }
-    for row, piece in enumerate(pieces):
-        used = len(piece) - 1
-        batch["inputs"][row, :used], batch["targets"][row, :used] = piece[:-1], piece[1:]
-        batch["segments"][row, :used] = batch["weights"][row, :used] = 1
-    return batch
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -48,4 +48,5 @@ def share(hits: int, count: int) -> Estimate:
     rate = hits / count
     centre = (rate + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
     half = _Z / (1 + _Z**2 / count) * math.sqrt(rate * (1 - rate) / count + _Z**2 / (4 * count**2))
-    return Estimate(rate, max(centre - half, 0.0), min(centre + half, 1.0), count)
+    low, high = (centre - half if hits else 0.0), (centre + half if hits < count else 1.0)
+    return Estimate(rate, low, high, count)

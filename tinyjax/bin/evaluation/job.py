@@ -2,21 +2,31 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
+import os
+from typing import Any
 
 import yaml
 from absl import flags
 from etils import epath
 from jax.sharding import Mesh
 
-from tinyjax.bin.loading import load
+from tinyjax.bin.loading import kept_average, load
 from tinyjax.bin.progress import show_count
-from tinyjax.config import MeshConfig
+from tinyjax.checkpoint.manager import sums_of
+from tinyjax.config import MeshConfig, to_dict
 from tinyjax.data.manifests import Prepared, load_prepared
+from tinyjax.data.publish import write_file
 from tinyjax.errors import UserError
 from tinyjax.evaluate.completions import complete
+from tinyjax.model.parameters import count
 from tinyjax.parallel.sharding import make_mesh
 from tinyjax.records import Record
 from tinyjax.sample.model import Model
+
+EVALUATION = "evaluation.json"
+_SAME = ("checkpoint", "step", "seed", "weights", "digest")  # what all results in one folder share
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
@@ -33,6 +43,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of all draws.", lower_bound=0, upper_bo
 _EMA = flags.DEFINE_bool("ema", True, "Use the moving average of the parameters, where there is one.")
 
 
+class NotGivenError(UserError):
+    """What a part of the evaluation needs wasn't given."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """An evaluation; what a part doesn't ask for is neither read nor told."""
@@ -47,15 +61,36 @@ class Job:
         return load(self.checkpoint, ema=_EMA.value)
 
     @functools.cached_property
+    def parameters(self) -> str:
+        """Which parameters these are: "ema", their moving average, or "params", the newest."""
+        return "ema" if _EMA.value and kept_average(self.checkpoint) else "params"
+
+    def begin(self) -> None:
+        """Reads the model, and writes to OUT/evaluation.json which it is; UserError: there is another one."""
+        file = self.out / EVALUATION
+        described = _described(self)
+        if file.exists():
+            _check_same(file, described)
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_file(file, json.dumps(described, indent=2, ensure_ascii=False).encode())
+
+    @functools.cached_property
     def mesh(self) -> Mesh:
         """All devices."""
         return make_mesh(MeshConfig())
 
+    @property
+    def has_data(self) -> bool:
+        """Whether there are stories to compare it with."""
+        return bool(_DATA.value)
+
     @functools.cached_property
     def data(self) -> Prepared:
         """The stories it is compared with."""
-        if not _DATA.value:
-            raise UserError("--data is missing; give the folder that prepare made, such as data/quickstart")
+        if not self.has_data:
+            raise NotGivenError(
+                "--data is missing; give the folder that prepare made, such as data/quickstart"
+            )
         return load_prepared(_DATA.value)
 
     @functools.cached_property
@@ -79,6 +114,45 @@ class Job:
             )
 
 
+def needs_data(job: Job) -> None:
+    """Raises NotGivenError where no prepared folder is named; UserError where there is none of that name."""
+    _ = job.data
+
+
+def _described(job: Job) -> dict[str, Any]:
+    """Returns what the evaluation is of."""
+    model = job.model
+    parameters = count(model.config)
+    return {
+        "name": job.out.name,
+        "checkpoint": job.checkpoint,
+        "step": model.step,
+        "seed": job.seed,
+        "weights": job.parameters,
+        "digest": hashlib.sha256(json.dumps(sums_of(model.params)).encode()).hexdigest()[:16],
+        "parameters": {
+            "total": parameters["total"],
+            "embeddings": parameters["embedding"],
+            "body": parameters["body"],
+        },
+        "model": to_dict(model.config),
+        "tokenizer": {"vocab_size": model.tokenizer.vocab_size, "sha256": model.tokenizer.sha256},
+    }
+
+
+def _check_same(file: epath.Path, described: dict[str, Any]) -> None:
+    """Raises UserError where the folder has results of something else."""
+    mend = "give another folder to --out, or move that one away"
+    try:
+        there = json.loads(file.read_text())
+        differ = [name for name in _SAME if there[name] != described[name]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"'{file}' is damaged; {mend}") from None
+    if differ:
+        was, now = (", ".join(f"{name} {of[name]}" for name in differ) for of in (there, described))
+        raise UserError(f"'{file.parent}' holds an evaluation of {was}, not of {now}; {mend}")
+
+
 def read_openings(path: epath.Path) -> list[str]:
     """Returns the openings in a YAML list, each once."""
     try:
@@ -98,4 +172,4 @@ def the_job() -> Job:
         raise UserError("--checkpoint is missing; give a run folder, such as runs/quickstart")
     if not _OUT.value:
         raise UserError("--out is missing; give a folder for the results, such as evaluations/quickstart")
-    return Job(_CHECKPOINT.value, epath.Path(_OUT.value), _SEED.value)
+    return Job(os.fspath(epath.Path(_CHECKPOINT.value)), epath.Path(_OUT.value), _SEED.value)
