@@ -2,8 +2,8 @@
 
 Names are "embedding", "final" (the residual stream after the last norm), "logits", and, of each block, as in
 "block3/heads": residual, query, key, value (after RoPE), pattern, heads (what each takes, before the output
-matrix), attention (what all add), middle (the residual stream between), gate and up (before the activation
-function), neurons (after it), mlp (what it adds).
+matrix), attention (what all add), middle (the residual stream between), mlp_input (the same after its norm),
+gate and up (before the activation function), neurons (after it), mlp (what it adds).
 Axes: B rows, T positions, S sources, D d_model, H heads, G key/value heads, K head width, F d_ff,
 V vocabulary.
 """
@@ -54,7 +54,8 @@ def names(config: ModelConfig) -> list[str]:
     """Returns the names of all activations, in the order of computing."""
     mlp = ["gate", "up"] if config.family == "llama" else ["up"]
     of_block = [
-        "residual", "query", "key", "value", "pattern", "heads", "attention", "middle", *mlp, "neurons", "mlp"
+        "residual", "query", "key", "value", "pattern", "heads", "attention", "middle", "mlp_input",
+        *mlp, "neurons", "mlp",
     ]  # fmt: skip
     blocks = [f"block{number}/{name}" for number in range(config.num_layers) for name in of_block]
     return ["embedding", *blocks, "final", "logits"]

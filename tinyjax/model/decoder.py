@@ -262,7 +262,7 @@ def block(
     attention_BTD = project(tap("heads", mixed_BTHK), params["output"], params.get("output_bias"))
     x_BTD += dropout(config, tap("attention", attention_BTD), attention_key)
     x_BTD = tap("middle", constrain(x_BTD, ("batch", "position", None)))
-    mlp_BTD = mlp(params, norm(config, params, "mlp_norm", x_BTD), tap)
+    mlp_BTD = mlp(params, tap("mlp_input", norm(config, params, "mlp_norm", x_BTD)), tap)
     x_BTD += dropout(config, tap("mlp", mlp_BTD), mlp_key)
     return constrain(x_BTD, ("batch", "position", None)), kept
 
