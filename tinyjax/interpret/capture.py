@@ -12,6 +12,7 @@ import dataclasses
 import fnmatch
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -92,6 +93,12 @@ def look(
         segments_BT = np.ones(tokens_BT.shape, np.int32)
     logits_BTV, found = _look(config, ordered, model.params, tokens_BT, segments_BT, by_name)
     return Seen(logits_BTV, {name: found[name] for name in ordered})
+
+
+def bare(config: ModelConfig, params: dict) -> Model:
+    """Returns a model to look at inside of a jitted function, where only its numbers count."""
+    tokenizer: Any = None
+    return Model(config, params, tokenizer, step=0, instruct=False)
 
 
 def stream(
