@@ -1,9 +1,9 @@
-"""What units do over many stories, summed up batch by batch; units are neurons, or features of a dictionary.
+"""What units do over many stories, summed up batch by batch; a unit is a neuron, or a feature.
 
-What is kept has one size, whatever the number of stories: sums, and of each unit the tokens that move it most,
-one of a story at most, so that one story doesn't fill the list.
-Axes: N stories, B of a batch, T positions, F units, P ways to part tokens into G groups in all, K kept tokens,
-E bins.
+What is kept has one size, whatever the number of stories: sums, and of each unit the tokens that move it
+most, one of a story at most, so that one story doesn't fill the list.
+Axes: N stories, B of a batch, T positions, F units, P ways to part tokens into G groups in all, K kept
+tokens, E bins.
 """
 
 import dataclasses
@@ -39,19 +39,19 @@ class Units(NamedTuple):
 class Extremes(NamedTuple):
     """The tokens that units are highest on, the highest first; -inf where there were fewer stories."""
 
-    value_FK: jax.Array | np.ndarray  # float32
-    story_FK: jax.Array | np.ndarray  # int32
-    position_FK: jax.Array | np.ndarray  # int32
+    value_FK: Any  # float32
+    story_FK: Any  # int32
+    position_FK: Any  # int32
 
 
 class Sums(NamedTuple):
     """Sums over the tokens that count."""
 
-    group_GF: jax.Array | np.ndarray  # activations of the tokens of each group
-    square_F: jax.Array | np.ndarray
-    product_FF: jax.Array | np.ndarray | None  # None in wide layers
-    active_F: jax.Array | np.ndarray  # tokens on which a unit is not 0
-    bins_EF: jax.Array | np.ndarray
+    group_GF: Any  # activations of the tokens of each group
+    square_F: Any
+    product_FF: Any  # None in wide layers
+    active_F: Any  # tokens on which a unit is not 0
+    bins_EF: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,15 +156,15 @@ def _histogram(activation_NF: jax.Array, counted_N1: jax.Array) -> jax.Array:
 class _Batch(NamedTuple):
     """Some stories of a corpus, and which they are."""
 
-    tokens_BT: np.ndarray
-    segments_BT: np.ndarray
-    counted_BT: np.ndarray
-    groups_PBT: np.ndarray
-    story_B: np.ndarray
+    tokens_BT: Any
+    segments_BT: Any
+    counted_BT: Any
+    groups_PBT: Any
+    story_B: Any
 
 
 def _batches(corpus: Corpus, counted_NT: np.ndarray, groups_PNT: np.ndarray, size: int) -> Iterator[_Batch]:
-    """Yields the stories in order; where the last batch isn't full, rows in which nothing counts fill it up."""
+    """Yields the stories in order; rows in which nothing counts fill the last batch up."""
     for start in range(0, len(corpus.texts), size):
         rows = functools.partial(_rows, start=start, size=size)
         groups_PBT = np.stack([rows(groups_NT) for groups_NT in groups_PNT])

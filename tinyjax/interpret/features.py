@@ -1,9 +1,9 @@
 """Features: directions that a dictionary finds in activations, of which few are active on a token.
 
-An autoencoder gives back the activation that it reads (of the residual stream, or neurons); a transcoder reads
-"blockN/mlp_input" and gives "blockN/mlp", in the MLP's place (Dunefsky et al. 2024, arXiv 2406.11944). The
-`active` largest pre-activations are kept, the rest is 0: no penalty, and so nothing shrinks (TopK, Gao et al.
-2024, arXiv 2406.04093, section 2.3). Features are listed as neurons are.
+An autoencoder gives back the activation that it reads (of the residual stream, or neurons); a transcoder
+reads "blockN/mlp_input" and gives "blockN/mlp", in the MLP's place (Dunefsky et al. 2024, arXiv 2406.11944).
+The `active` largest pre-activations are kept, the rest is 0: no penalty, and so nothing shrinks (TopK, Gao et
+al. 2024, arXiv 2406.04093). Features are listed as neurons are.
 Axes: B stories, T positions, D width of what is read, E of what is given, F features.
 """
 
@@ -201,7 +201,7 @@ def _look(model: Model, settings: Settings, params: dict, batch: _Batch) -> tupl
     """Returns what is read and what is to be given: float32 [B, T, D] and [B, T, E]."""
     names = [settings.source, settings.target]
     seen = look(dataclasses.replace(model, params=params), batch["tokens"], batch["segments"], capture=names)
-    return tuple(seen[name].astype(jnp.float32) for name in names)
+    return seen[settings.source].astype(jnp.float32), seen[settings.target].astype(jnp.float32)
 
 
 def _step(
@@ -213,7 +213,7 @@ def _step(
     state: optax.OptState,
     batch: _Batch,
 ) -> tuple[Dictionary, optax.OptState, jax.Array]:
-    """Returns the dictionary after an update, the optimizer's state, and the share of variance left before."""
+    """Returns dictionary and optimizer state after an update, and the share of variance left before it."""
     read_BTD, given_BTE = _look(model, settings, params, batch)
     text_BT = is_text(batch["segments"])
 
@@ -325,7 +325,7 @@ def list_features(
 def save(features: Features, path: epath.PathLike) -> None:
     """Writes a dictionary with its settings to a .npz file, which NumPy alone can read."""
     settings = np.frombuffer(json.dumps(dataclasses.asdict(features.settings)).encode(), np.uint8)
-    arrays = {name: np.asarray(x) for name, x in features.dictionary._asdict().items()}
+    arrays: dict[str, Any] = {name: np.asarray(x) for name, x in features.dictionary._asdict().items()}
     with epath.Path(path).open("wb") as file:
         np.savez(file, settings=settings, unexplained=np.array(features.unexplained), **arrays)
 

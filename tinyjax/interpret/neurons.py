@@ -1,18 +1,19 @@
 """What each neuron of each block fires on, and what it writes (section 5.2 of the paper).
 
 A neuron's sign says which end of it is told of: the one whose top tokens are farther from 0. With GELU it is
-always the upper one, as in the paper; with SwiGLU, a product of two numbers of either sign, it may be the lower.
+the upper one, as in the paper; with SwiGLU, a product of two numbers of either sign, it may be the lower.
 The first token of a row, bos, is no text, and is left out of everything: most neurons are extreme there.
 
-Selectivity is how much more often than by chance a neuron's top tokens, one of a story, share a role:
-0 is as often as tokens anywhere do, 1 is always. Roles (`tinyjax.interpret.roles`) are word classes, places in
-the story, the introduction of the protagonist (the first name of a story), and single words. All are of the
-text, not of the tokenizer, so that models can be compared on the same stories.
-Axes: N stories, T positions, F neurons, K kept tokens, G groups of tokens, D d_model, V vocabulary, S shown tokens.
+Selectivity is how much more often than tokens anywhere a neuron's top tokens, one of a story, share a role:
+0 is as often, 1 is always. Roles (`tinyjax.interpret.roles`) are word classes, places in the story, the
+introduction of the protagonist (the first name of a story), and single words. All are of the text, not of the
+tokenizer, so that models can be compared on the same stories.
+Axes: B stories, T positions, F neurons, K kept tokens, G groups of tokens, D d_model, V vocabulary.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,9 +226,9 @@ def _layer(
 class _Moments:
     """Means and variances of the activations of a layer."""
 
-    mean_F: np.ndarray
-    variance_F: np.ndarray
-    group_GF: np.ndarray  # means by group; 0 where it is empty
+    mean_F: Any
+    variance_F: Any
+    group_GF: Any  # means by group; 0 where it is empty
     explained: dict[str, np.ndarray]
 
 

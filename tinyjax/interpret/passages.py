@@ -37,12 +37,12 @@ class Passages:
     cuts: tuple[tuple[int, ...], ...]  # of each text, the bytes at which sentences begin, and its end
 
     @functools.cached_property
-    def counted_NT(self) -> np.ndarray:
+    def counted_NT(self) -> np.ndarray:  # noqa: N802 (the shape)
         """Whether a token is text; see `is_text`."""
         return is_text(self.corpus.segments_NT)
 
     @functools.cached_property
-    def introduces_NT(self) -> np.ndarray:
+    def introduces_NT(self) -> np.ndarray:  # noqa: N802 (the shape)
         """Whether a token is in the first name of its story: the protagonist is presented."""
         names_NT = self.counted_NT & (self.corpus.tags_NT == WordClass.NAME)
         first_N = names_NT.argmax(axis=1)

@@ -41,18 +41,18 @@ class Roles:
     groups_PNT: np.ndarray  # int32: index into GROUPS, one of each kind
 
     @property
-    def counted_NT(self) -> np.ndarray:
+    def counted_NT(self) -> np.ndarray:  # noqa: N802 (the shape)
         """The tokens that are text."""
         return self.passages.counted_NT
 
     @functools.cached_property
-    def count_G(self) -> np.ndarray:
+    def count_G(self) -> np.ndarray:  # noqa: N802 (the shape)
         """How many tokens are in each group."""
         counted = self.groups_PNT[:, self.counted_NT]
         return np.bincount(counted.ravel(), minlength=len(GROUPS))
 
     @functools.cached_property
-    def word_share_W(self) -> np.ndarray:
+    def word_share_W(self) -> np.ndarray:  # noqa: N802 (the shape)
         """The share of tokens that are in each word."""
         counts_W = np.bincount(self.passages.word_NT[self.counted_NT], minlength=len(self.passages.words))
         return counts_W / counts_W.sum()
