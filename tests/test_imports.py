@@ -30,6 +30,7 @@ ALLOWED = {
     ("serve", "sample"),
     ("evaluate", "sample"),
     ("interpret", "sample"),
+    ("interpret", "evaluate"),  # whose charts its page draws
 }
 
 

@@ -15,7 +15,7 @@ KINDS = {
     "punctuation": "punc",
     "mixed": "mix",
 }
-_STARTS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 22, 32, 47, 70, 100, 150, 220, 320, 480)  # of bins of distances
+_STARTS = (0, 1, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256)  # of bins of distances
 
 
 def series(kind: str, points: tuple[charts.Point, ...] = ()) -> charts.Series:
@@ -25,7 +25,9 @@ def series(kind: str, points: tuple[charts.Point, ...] = ()) -> charts.Series:
 
 def by_distance(head: dict[str, Any]) -> charts.Chart:
     """Returns the chart of a head's mean attention by distance; far ones are put together."""
-    bins = [(a, min(b, len(head["by_distance"]))) for a, b in zip(_STARTS, (*_STARTS[1:], 10**9), strict=True)]
+    bins = [
+        (a, min(b, len(head["by_distance"]))) for a, b in zip(_STARTS, (*_STARTS[1:], 10**9), strict=True)
+    ]
     bins = [(a, b) for a, b in bins if a < b]
     names = [str(a) if b - a == 1 else f"{a}-{b - 1}" for a, b in bins]
     means = [sum(head["by_distance"][a:b]) / (b - a) for a, b in bins]
@@ -35,7 +37,26 @@ def by_distance(head: dict[str, Any]) -> charts.Chart:
     )
     title = f"Attention by distance, block {head['layer']}, head {head['head']}"
     x = charts.named("tokens back", names)
-    return charts.Chart(title, x, charts.up_to("mean attention to a token", max(means)), (series(head["kind"], points),), "bars")
+    return charts.Chart(
+        title,
+        x,
+        charts.up_to("mean attention to a token", max(means)),
+        (series(head["kind"], points),),
+        "bars",
+    )
+
+
+def by_block(losses: Sequence[float]) -> charts.Chart:
+    """Returns the chart of the loss of what is read of the residual stream after each block."""
+    names = ["embedding", *(f"block {number}" for number in range(len(losses) - 1))]
+    points = tuple(
+        charts.Point(i, loss, name, f"{loss:.3f}")
+        for i, (loss, name) in enumerate(zip(losses, names, strict=True))
+    )
+    x = charts.named("read after", names)
+    y = charts.linear("nats/token", [0.0, *losses])
+    one = charts.Series("loss", 0, points)
+    return charts.Chart("Loss of the next token, as read after each block", x, y, (one,))
 
 
 def kinds(all_heads: Sequence[tuple[str, list[dict[str, Any]]]]) -> charts.Chart:

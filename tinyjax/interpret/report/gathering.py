@@ -1,4 +1,4 @@
-"""All that the report tells of a model: what heads, neurons and features do, over many stories and in a few."""
+"""All that the report tells of a model: what heads, neurons and features do, in many stories and in a few."""
 
 import dataclasses
 import hashlib
@@ -11,6 +11,7 @@ from etils import epath
 from tinyjax.config import to_dict
 from tinyjax.errors import UserError
 from tinyjax.interpret.activity import EDGES
+from tinyjax.interpret.attribution import lens_losses
 from tinyjax.interpret.corpus import Corpus, classes_of, corpus
 from tinyjax.interpret.features import Features, Settings, evaluate, list_features, train
 from tinyjax.interpret.heads import removals, study
@@ -42,7 +43,9 @@ class Plan:
     features: int | None = None  # the block before which a dictionary of features reads the residual stream
 
 
-def gather(model: Model, records: Iterable[Record], plan: Plan, told: Told = lambda stage: None) -> dict[str, Any]:
+def gather(
+    model: Model, records: Iterable[Record], plan: Plan, told: Told = lambda stage: None
+) -> dict[str, Any]:
     """Returns all numbers of the report, as plain JSON.
 
     Args:
@@ -59,10 +62,13 @@ def gather(model: Model, records: Iterable[Record], plan: Plan, told: Told = lam
     taken = take(model, records, plan.num_tokens, length)
     read = _corpus(model, taken, length)
     told(f"heads, over {read.num_tokens:,} tokens")
-    heads = _heads(model, read, told)
+    heads = study(model, read)
+    some = _first(read, REMOVAL_TOKENS)
+    told(f"loss without each head, over {some.num_tokens:,} tokens")
+    lost = removals(model, some)
     told("neurons")
     layers = neurons(model, read)
-    units = {"neurons": {"layers": layers, "summary": summarise(layers)}}
+    units: dict[str, dict[str, Any]] = {"neurons": {"layers": layers, "summary": summarise(layers)}}
     trained = None
     if plan.features is not None:
         told("features: training a dictionary")
@@ -73,15 +79,17 @@ def gather(model: Model, records: Iterable[Record], plan: Plan, told: Told = lam
     found = {
         "about": _about(model, plan),
         "corpus": _described(read, plan),
-        "heads": heads,
-        "units": {kind: _dict(one) for kind, one in units.items()},
+        "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(heads, lost, strict=True)],
+        "measured": {"stories": len(some.texts), "tokens": some.num_tokens},  # of which the losses are
+        "lens_losses": lens_losses(model, some),
+        "units": _dict(units),
         "edges": EDGES,
     }
     return _plain(found | show_stories(model, shown, found["units"], trained))
 
 
 def take(model: Model, records: Iterable[Record], num_tokens: int, length: int) -> list[Record]:
-    """Returns the first stories that together have so many tokens, of which at most `length` count in each."""
+    """Returns the first stories that have so many tokens together, at most `length` of each."""
     taken, tokens = [], 0
     for record in records:
         if tokens >= num_tokens:
@@ -102,21 +110,11 @@ def _corpus(model: Model, records: Sequence[Record], length: int) -> Corpus:
     return corpus(model.tokenizer, [record.text for record in records], length, tags)
 
 
-def _heads(model: Model, read: Corpus, told: Told) -> list[dict[str, Any]]:
-    heads = study(model, read)
-    some = _first(read, REMOVAL_TOKENS)
-    told(f"loss without each head, over {some.num_tokens:,} tokens")
-    return [
-        dataclasses.asdict(head)
-        | {"removal": dataclasses.asdict(removal) | {"tokens": some.num_tokens, "stories": len(some.texts)}}
-        for head, removal in zip(heads, removals(model, some), strict=True)
-    ]
-
-
 def _first(read: Corpus, num_tokens: int) -> Corpus:
     """Returns the first stories, as many as have so many tokens."""
     tokens_N = (read.segments_NT > 0).sum(axis=1).cumsum()
-    return next(read.batches(int((tokens_N < num_tokens).sum()) + 1 if tokens_N[-1] > num_tokens else len(tokens_N)))
+    stories = int((tokens_N < num_tokens).sum()) + 1
+    return next(read.batches(min(stories, len(tokens_N))))
 
 
 def _features(
@@ -173,16 +171,13 @@ def _described(read: Corpus, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _dict(of: dict[str, Any]) -> dict[str, Any]:
-    """Returns plain values of the dataclasses in a dict."""
-    return {
-        name: [dataclasses.asdict(one) for one in value] if name == "layers" else _asdict(value)
-        for name, value in of.items()
-    }
-
-
-def _asdict(value: Any) -> Any:
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+def _dict(value: Any) -> Any:
+    """Returns dataclasses as plain values, within dicts and tuples too."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {name: _dict(one) for name, one in value.items()}
+    return [_dict(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the page's script reads: as much of the findings as fits, sentences each once, units in few letters."""
+"""What the page's script reads: as much of the findings as fits, sentences each once, and short units."""
 
 import base64
 import json
@@ -31,6 +31,7 @@ def pack(findings: dict[str, Any]) -> dict[str, Any]:
             for kind, of in findings["units"].items()
         },
         "heads": [[head["layer"], head["head"], head["kind"]] for head in findings["heads"]],
+        "first": _first(findings["heads"]),
         "units": [_short(unit, shown.kept, sentences) for unit in shown.units],
         "sentences": list(sentences),
         "edges": findings["edges"],
@@ -39,13 +40,18 @@ def pack(findings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _first(heads: Sequence[dict[str, Any]]) -> int:
+    """Returns the head that the model can do without the least, which is shown first."""
+    return max(range(len(heads)), key=lambda i: heads[i]["removal"]["nats_per_token"])
+
+
 class _Shown(NamedTuple):
     units: Sequence[Unit]
     kept: int  # top tokens of each
 
 
 def _units(findings: dict[str, Any]) -> Iterator[Unit]:
-    """Yields all units with their kind, the number of their layer, and where their values stand in a story."""
+    """Yields all units with their kind, the number of their layer, and the row of their values in a story."""
     for kind, of in findings["units"].items():
         row = 0
         for number, layer in enumerate(of["layers"]):
@@ -133,7 +139,9 @@ def _story_length(findings: dict[str, Any]) -> int:
     return max(int(math.sqrt(2 * pairs)) - 1, 8)
 
 
-def _cut(findings: dict[str, Any], story: dict[str, Any], units: Sequence[Unit], length: int) -> dict[str, Any]:
+def _cut(
+    findings: dict[str, Any], story: dict[str, Any], units: Sequence[Unit], length: int
+) -> dict[str, Any]:
     tokens = story["tokens"][: length + 1]
     whole, length = len(story["tokens"]), min(length, len(story["tokens"]))
     patterns = np.frombuffer(base64.b64decode(story["patterns"]), np.uint8)
@@ -148,7 +156,6 @@ def _cut(findings: dict[str, Any], story: dict[str, Any], units: Sequence[Unit],
         "next": tokens[length] if whole > length else story["next"],
         "patterns": base64.b64encode(patterns.tobytes()).decode(),
         "values": base64.b64encode(b"".join(values[u["kind"]][u["row"]].tobytes() for u in units)).decode(),
-        "lens": [
-            {name: rows[:length] for name, rows in after.items()} for after in story["lens"]
-        ],
+        "lens": [{name: rows[:length] for name, rows in after.items()} for after in story["lens"]],
+        "moved": story["moved"][:length],
     }

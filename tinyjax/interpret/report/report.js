@@ -76,7 +76,7 @@ articles.forEach((article, i) => get(".to-story", article).addEventListener("cli
   reader.showHead(i);
   reader.go();
 }));
-chooseHead(0);
+chooseHead(data.first);
 
 // Stories: tokens coloured by where a head looks, or by a unit; what the model would say next.
 
@@ -124,9 +124,11 @@ function makeReader() {
     show(firstOfInterest());
   }
 
-  // A word in the middle, so that there is something to look back at.
+  // The first word after the middle, so that there is something to look back at.
   function firstOfInterest() {
-    return Math.min(Math.floor(story.tokens.length / 2), story.tokens.length - 1);
+    const middle = Math.floor(story.tokens.length / 2);
+    const found = story.tokens.findIndex((text, i) => i >= middle && /^ ?[A-Za-z]{2}/.test(text));
+    return found < 0 ? middle : found;
   }
 
   function keep(i) {
@@ -146,6 +148,7 @@ function makeReader() {
     else colourByUnit();
     get(".at h3").replaceChildren(`Token ${i}: `, piece(story.tokens[i]));
     showLens();
+    showMoved();
     showSources();
   }
 
@@ -156,9 +159,10 @@ function makeReader() {
   }
 
   function colourByHead() {
+    const most = Math.max(...tokens.slice(0, at + 1).map((_, j) => weight(head(), at, j)), 1e-9);
     tokens.forEach((token, j) => {
       const share = j <= at ? weight(head(), at, j) : 0;
-      colour(j, Math.sqrt(share), j <= at ? `${percent(share)} of attention` : "");
+      colour(j, (share / most) ** 0.75, j <= at ? `${percent(share)} of attention` : "");
       token.classList.toggle("later", j > at);
     });
     const sources = [...Array(at + 1).keys()].map((j) => [weight(head(), at, j), j]).filter(([share]) => share >= 0.005);
@@ -215,6 +219,21 @@ function makeReader() {
     const thead = make("thead");
     thead.append(top);
     get(".lens").replaceChildren(thead, ...body);
+  }
+
+  // Heads and neurons by their direct effect; choosing one colours the story by it.
+  function showMoved() {
+    get(".moved").replaceChildren(...story.moved[at].map(([kind, layer, number, effect]) => {
+      const button = make("button", "effect", `block ${layer}, ${kind} ${number}`);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        if (kind === "head") showHead(data.heads.findIndex(([of, head]) => of === layer && head === number));
+        else showUnit({ kind: "neurons", layer, index: number });
+      });
+      const item = make("li");
+      item.append(button, ` ${effect < 0 ? "" : "+"}${short(effect)}`);
+      return item;
+    }));
   }
 
   // A table of blocks and heads; each says the source that it gives most.
@@ -398,7 +417,7 @@ const ORDERS = {
   selectivity: (unit) => (unit.dead ? -1 : unit.role[3]),
   peak: (unit) => Math.max(unit.highest - unit.mean, unit.mean - unit.lowest) / (unit.deviation || Infinity),
   explained: (unit) => unit.explained["word class"] ?? 0,
-  order: () => 0,
+  order: (unit) => -(unit.layer * 1e6 + unit.index),
 };
 
 function setUpUnits(browser) {
@@ -419,7 +438,7 @@ function setUpUnits(browser) {
   function show() {
     const order = ORDERS[form.sort.value];
     const found = units.filter(matches);
-    found.sort((a, b) => order(b) - order(a)); // which keeps the order of equals
+    found.sort((a, b) => order(b) - order(a) || ORDERS.peak(b) - ORDERS.peak(a)); // in order where equal
     get(".found", browser).replaceChildren(...found.slice(0, limit).map(card));
     more.hidden = found.length <= limit;
     const whole = data.kinds[kind].whole;

@@ -1,25 +1,24 @@
 """A few stories token by token: where heads look, what units do, and what would come next after each block.
 
-Axes: N stories, T positions, S sources, L blocks, H heads, F units, V vocabulary, K predictions.
+Axes: N stories, T positions, S sources, L blocks, H heads, F units, R readings of the lens, K likeliest
+tokens, P parts of the model.
 """
 
 import base64
-import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tinyjax.config import ModelConfig
+from tinyjax.interpret.attribution import Attribution, Lens, attribute, lens
 from tinyjax.interpret.capture import Seen, look
 from tinyjax.interpret.corpus import Corpus
 from tinyjax.interpret.features import Features, encode
-from tinyjax.model.decoder import logits, norm
 from tinyjax.sample.model import Model
 
-_PREDICTIONS = 3
+_LIKELIEST, _PARTS = 3, 8
 _SHARES, _VALUES = 255, 127  # whole numbers in a byte
 _PROBABILITY = 1000
 
@@ -30,9 +29,10 @@ def show_stories(
     """Returns stories with what happens at each of their tokens.
 
     Of each: "patterns", the base64 of [L, H, T (T + 1) / 2] bytes, attention times 255 of each query to the
-    sources up to it; "units", by kind, the base64 of [F, T] signed bytes, activations in 127ths of "scales"; and
-    "lens", after the embedding and each block, the likeliest tokens and, in thousandths, their probabilities and
-    that of the token which comes next. What tokens these are says "vocabulary".
+    sources up to it; "units", by kind, the base64 of [F, T] signed bytes, activations in 127ths of "scales";
+    "lens", after the embedding and each block, the likeliest tokens and, in thousandths, their probabilities
+    and that of the token which comes next; and "moved", the heads and neurons that moved the logit of that
+    token most, as [kind, block, number, effect]. What tokens these are says "vocabulary".
 
     Args:
       model: from `load_model`, or `bin.loading.load`.
@@ -40,15 +40,16 @@ def show_stories(
       units: the neurons and features, as the report lists them.
       trained: the dictionary of the features.
     """
-    streams = [f"block{number}/residual" for number in range(model.config.num_layers)]
-    seen = look(model, shown.tokens_NT, shown.segments_NT, capture=["*/pattern", "*/neurons", *streams])
-    active = {"neurons": _neurons(model, seen)} | (
-        {"features": _features(seen, trained)} if trained is not None else {}
-    )
+    arrays = (shown.tokens_NT, shown.targets_NT, shown.segments_NT)
+    sources = ["*/pattern", "*/neurons", *([trained.settings.source] if trained is not None else [])]
+    seen = look(model, shown.tokens_NT, shown.segments_NT, capture=sources)
+    active = {"neurons": _neurons(model, seen)}
+    if trained is not None:
+        active["features"] = _features(seen, trained)
     active = {kind: _text_only(shown, active_NFT) for kind, active_NFT in active.items()}
     scales = {kind: _scales(units[kind]["layers"], active_NFT) for kind, active_NFT in active.items()}
-    lens = [*(_lens(model, seen[name], shown.targets_NT) for name in streams)]
-    lens.append(_likeliest(model.tokenizer.vocab_size, seen.logits, shown.targets_NT))
+    likeliest = lens(model, *arrays, count=min(_LIKELIEST, model.tokenizer.vocab_size))
+    moved = attribute(model, *arrays)
     patterns = [np.asarray(seen[f"block{i}/pattern"]) for i in range(model.config.num_layers)]
     return {
         "scales": scales,
@@ -57,12 +58,15 @@ def show_stories(
                 "tokens": _texts(shown, row),
                 "next": _next(model, shown, row),
                 "patterns": _packed_patterns([p_NHTS[row] for p_NHTS in patterns], length),
-                "units": {kind: _packed(x_NFT[row, :, :length], scales[kind]) for kind, x_NFT in active.items()},
-                "lens": [_of_row(after, row, length) for after in lens],
+                "units": {
+                    kind: _packed(x_NFT[row, :, :length], scales[kind]) for kind, x_NFT in active.items()
+                },
+                "lens": _lens_of_row(likeliest, row, length),
+                "moved": _moved(moved, row, length),
             }
             for row, length in enumerate(np.count_nonzero(shown.segments_NT, axis=1))
         ],
-        "vocabulary": _vocabulary(model, lens),
+        "vocabulary": _vocabulary(model, likeliest),
     }
 
 
@@ -101,40 +105,46 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode()
 
 
-_Likeliest = tuple[np.ndarray, np.ndarray, np.ndarray]
+def _lens_of_row(likeliest: Lens, row: int, length: int) -> list[dict[str, Any]]:
+    tokens_RTK, p_RTK, right_RT = (np.asarray(x)[:, row, :length] for x in likeliest)
+    p_RTK = np.concatenate([p_RTK, right_RT[..., None]], axis=-1)
+    thousandths_RTK = np.rint(p_RTK * _PROBABILITY).astype(int)
+    return [
+        {"tokens": tokens_TK, "probabilities": thousandths_TK}
+        for tokens_TK, thousandths_TK in zip(tokens_RTK, thousandths_RTK, strict=True)
+    ]
 
 
-def _lens(model: Model, stream_NTD: jax.Array, targets_NT: np.ndarray) -> _Likeliest:
-    """Returns what the output head reads in the residual stream, as if no block followed."""
-    vocab_size = model.tokenizer.vocab_size
-    return _likeliest(vocab_size, _read(model.config, model.params, stream_NTD), targets_NT)
+def _moved(found: Attribution, row: int, length: int) -> list[list[list[Any]]]:
+    """Returns the strongest parts at each token, the strongest first."""
+    heads_LTH, neurons_LTF = (np.asarray(x)[:, row, :length] for x in (found.heads_LBTH, found.neurons_LBTF))
+    effects_TP = np.concatenate([_by_token(heads_LTH), _by_token(neurons_LTF)], axis=1)
+    names = [*_named("head", heads_LTH), *_named("neuron", neurons_LTF)]
+    order_TP = np.argsort(-np.abs(effects_TP), axis=1, kind="stable")[:, :_PARTS]
+    return [
+        [[*names[p], round(float(effects_P[p]), 3)] for p in order_P]
+        for order_P, effects_P in zip(order_TP, effects_TP, strict=True)
+    ]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _read(config: ModelConfig, params: dict, stream_NTD: jax.Array) -> jax.Array:
-    return logits(config, params, norm(config, params, "final_norm", stream_NTD))
+def _by_token(effects_LTX: np.ndarray) -> np.ndarray:
+    return np.moveaxis(effects_LTX, 1, 0).reshape(effects_LTX.shape[1], -1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _likeliest(vocab_size: int, logits_NTV: jax.Array, targets_NT: jax.Array) -> Any:
-    p_NTV = jax.nn.softmax(logits_NTV[..., :vocab_size])
-    p_NTK, token_NTK = jax.lax.top_k(p_NTV, min(_PREDICTIONS, vocab_size))
-    return token_NTK, p_NTK, jnp.take_along_axis(p_NTV, targets_NT[..., None], axis=-1)
+def _named(kind: str, effects_LTX: np.ndarray) -> list[tuple[str, int, int]]:
+    layers, _, numbers = effects_LTX.shape
+    return [(kind, layer, number) for layer, number in np.ndindex(layers, numbers)]
 
 
-def _of_row(after: _Likeliest, row: int, length: int) -> dict[str, Any]:
-    token_TK, p_TK, next_T1 = (np.asarray(x)[row, :length] for x in after)
-    thousandths = np.rint(np.concatenate([p_TK, next_T1], axis=1) * _PROBABILITY).astype(int)
-    return {"tokens": token_TK, "probabilities": thousandths}
-
-
-def _vocabulary(model: Model, lens: Sequence[_Likeliest]) -> dict[str, str]:
-    used = np.unique(np.concatenate([np.asarray(tokens).ravel() for tokens, _, _ in lens]))
-    return {str(token): token_text(model, int(token)) for token in used}
+def _vocabulary(model: Model, likeliest: Lens) -> dict[str, str]:
+    used = np.unique(np.asarray(likeliest.tokens_RBTN))
+    return {str(token): token_text(model, token) for token in used.tolist()}
 
 
 def token_text(model: Model, token: int) -> str:
     """Returns how a token is shown."""
+    if token >= model.tokenizer.vocab_size:
+        return "⟨none⟩"  # vocabularies are rounded up
     names = {model.tokenizer.bos_id: "⟨start⟩", model.tokenizer.eos_id: "⟨end⟩"}
     return names.get(token) or model.tokenizer.decode([token], start=False)
 
@@ -142,7 +152,7 @@ def token_text(model: Model, token: int) -> str:
 def _texts(shown: Corpus, row: int) -> list[str]:
     data, length = shown.texts[row].encode(), np.count_nonzero(shown.segments_NT[row])
     starts = [*shown.starts_NT[row, :length].tolist(), len(data)]
-    texts = [data[a:b].decode("utf-8", "replace") for a, b in zip(starts, starts[1:], strict=False)]
+    texts = [data[a:b].decode("utf-8", "replace") for a, b in itertools.pairwise(starts)]
     return ["⟨start⟩", *texts[1:]]
 
 
