@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 import pytest
 
 from tests.interpret.report.findings import HEADS, LAYERS, NEURONS, make
-from tests.serve.test_playground import CHROMIUM, CONTRAST, SCREENSHOTS, browser, playwright, screenshot
+from tests.serve.test_playground import CHROMIUM, SCREENSHOTS, browser, playwright, screenshot
 from tinyjax.interpret.report.writing import write_report
 
 __all__ = ["browser"]
@@ -48,6 +48,27 @@ def open_page(browser: playwright.Browser, report: pathlib.Path) -> Generator[Op
         context.close()
     assert errors == []
     assert {url for url in asked if not url.startswith("data:")} == set(opened)
+
+
+# WCAG's contrast of an element's text with all that is behind it, mixed colours included.
+CONTRAST = """selector => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const light = (colours) => {
+    for (const colour of colours) {
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const chosen = document.querySelector(selector);
+  const behind = [];
+  for (let at = chosen; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
+  const back = light(behind);
+  const front = light([getComputedStyle(chosen).color]);
+  return (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
+}"""
 
 
 def token(page: Page, number: int):
@@ -94,29 +115,18 @@ def test_it_opens_from_a_file(scheme: str, open_page: Open):
 def test_strong_colours_leave_text_readable(open_page: Open):
     for scheme in ("light", "dark"):
         page = open_page(color_scheme=scheme)
-        for sign in ("", ".below"):
-            background = page.evaluate(
-                """below => {
-                  const token = document.querySelector(".tokens .token:nth-child(4)");
-                  token.classList.remove("later");
-                  token.classList.toggle("below", Boolean(below));
-                  token.style.setProperty("--w", "1");
-                  const one = document.createElement("canvas").getContext("2d");
-                  one.fillStyle = getComputedStyle(token).backgroundColor;
-                  one.fillRect(0, 0, 1, 1);
-                  const [r, g, b] = one.getImageData(0, 0, 1, 1).data;
-                  token.style.backgroundColor = `rgb(${r}, ${g}, ${b})`;
-                  return token.style.backgroundColor;
-                }""",
-                sign,
+        strong = page.locator(".tokens .token:nth-child(4)")
+        for sign in ("token", "token below"):
+            strong.evaluate(
+                "(one, sign) => { one.className = sign; one.style.setProperty('--w', '1'); }", sign
             )
-            assert page.evaluate(CONTRAST, ".tokens .token:nth-child(4)") >= 4.5, (scheme, sign, background)
+            assert page.evaluate(CONTRAST, ".tokens .token:nth-child(4)") >= 4.5, (scheme, sign)
 
 
 def test_a_head_is_chosen_and_shows_its_evidence(open_page: Open):
     page = open_page()
     assert page.locator("article.head:visible").get_attribute("id") == "head-1-1"  # the most is lost without
-    page.get_by_role("button", name="block 0, head 0: local").click()
+    page.get_by_role("button", name="block 0, head 0: local, +0.000").click()
     shown = page.locator("article.head:visible")
     assert shown.get_attribute("id") == "head-0-0"
     assert "Evidence number 0." in shown.inner_text()
@@ -131,11 +141,11 @@ def test_a_head_is_chosen_and_shows_its_evidence(open_page: Open):
 
 def test_hovering_a_token_shows_where_a_head_looks(open_page: Open):
     page = open_page()
-    page.get_by_label("Head", exact=True).select_option("block 0, head 0: local")
+    page.locator("[name=head]").select_option("block 0, head 0: local")
     token(page, 6).hover()
     assert coloured(page) == [5]
-    assert "‹ red› 100 %" in looking(page)
-    assert page.locator(".at h3").inner_text() == "Token 6: ‹ ball›"
+    assert " red 100 %" in looking(page)
+    assert page.locator(".at h3").inner_text() == "Token 6:  ball"
     token(page, 9).hover()
     assert coloured(page) == [8]
     page.locator(".source").nth(1).click()
@@ -145,7 +155,7 @@ def test_hovering_a_token_shows_where_a_head_looks(open_page: Open):
     assert coloured(page) == list(range(10))
     first = [text.split("\n") for text in page.locator(".source").all_inner_texts()]
     assert [[text, note] for text, note in first[:3]] == [
-        ["‹ She›", "100 %, 1 back"], ["‹⟨start⟩›", "100 %, 9 back"], ["‹ was›", "100 %, itself"],
+        [" She", "100 %, 1 back"], ["⟨start⟩", "100 %, 9 back"], [" was", "100 %, itself"],
     ]  # fmt: skip
 
 
@@ -153,10 +163,10 @@ def test_a_click_keeps_a_token(open_page: Open):
     page = open_page()
     token(page, 6).click()
     token(page, 9).hover()
-    assert page.locator(".at h3").inner_text() == "Token 6: ‹ ball›"
+    assert page.locator(".at h3").inner_text() == "Token 6:  ball"
     token(page, 6).click()
     token(page, 9).hover()
-    assert page.locator(".at h3").inner_text() == "Token 9: ‹ was›"
+    assert page.locator(".at h3").inner_text() == "Token 9:  was"
 
 
 def test_predictions_after_each_block_mark_the_right_one(open_page: Open):
@@ -164,8 +174,8 @@ def test_predictions_after_each_block_mark_the_right_one(open_page: Open):
     token(page, 5).hover()  # " red", before " ball"
     lens = page.locator(".lens tbody tr, .lens > tr")
     assert lens.count() == LAYERS + 1
-    assert lens.first.inner_text().split() == "embedding ‹ dragon› 70 % ‹ Lily› 20 % ‹ ball› 5.0 % 0.5 %".split()
-    assert page.locator(".lens .right").all_inner_texts() == ["‹ ball› 5.0 %"] * 3
+    assert lens.first.inner_text().split() == "embedding  dragon 70 %  Lily 20 %  ball 5.0 % 0.5 %".split()
+    assert page.locator(".lens .right").all_inner_texts() == [" ball 5.0 %"] * 3
 
 
 def test_what_moved_a_logit_leads_to_it(open_page: Open):
@@ -178,20 +188,20 @@ def test_what_moved_a_logit_leads_to_it(open_page: Open):
 
 def test_a_neuron_colours_the_story(open_page: Open):
     page = open_page()
-    page.get_by_label("Colour by").select_option("a neuron or feature")
-    page.get_by_label("Of", exact=True).select_option("neurons of block 1")
-    page.get_by_label("Number").fill("1")  # the 13th: every 15th token
+    page.locator("[name=view]").select_option("a neuron or feature")
+    page.locator("#stories [name=layer]").select_option("neurons of block 1")
+    page.locator("[name=unit]").fill("1")  # the 13th: every 15th token
     assert coloured(page) == [1, 15]
     assert token(page, 1).get_attribute("class").split().count("below") == 1
     assert "neuron 1" in looking(page)
-    page.get_by_label("Number").fill("99")
+    page.locator("[name=unit]").fill("99")
     assert coloured(page) == []
     assert "see report.json" in page.locator("#stories output").inner_text()
 
 
 def test_another_story_is_read(open_page: Open):
     page = open_page()
-    page.get_by_label("Story", exact=True).select_option("1")
+    page.locator("[name=story]").select_option("1")
     assert page.locator(".tokens .token").all_inner_texts()[:3] == ["⟨start⟩", " Tom", " ran"]
 
 
@@ -219,7 +229,7 @@ def test_neurons_are_searched_and_sorted(open_page: Open):
     found.locator("summary").click()
     assert found.locator(".histogram rect").count() > 3
     assert "noun\t1" in found.locator(".roles").inner_text()
-    assert found.locator(".promotes").inner_text() == "‹ cake› 1.5"
+    assert found.locator(".promotes").inner_text() == " cake 1.5"
     assert found.locator(".tops li").count() == 9
     found.get_by_role("button", name="Colour a story by it").click()
     assert "block 1, neuron 7" in looking(page)
@@ -247,11 +257,11 @@ def test_by_keyboard_alone(open_page: Open):
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert page.locator(".at h3").inner_text() == "Token 2: ‹ saw›"
+    assert page.locator(".at h3").inner_text() == "Token 2:  saw"
     assert page.locator(".token[aria-selected=true]").inner_text() == " saw"
     page.keyboard.press("End")
-    assert page.locator(".at h3").inner_text() == "Token 17: ‹ .›"
-    assert "really ‹⟨end⟩›" in page.locator(".lens").inner_text()
+    assert page.locator(".at h3").inner_text() == "Token 17:  ."
+    assert "really ⟨end⟩" in page.locator(".lens").inner_text()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("#neurons [name=query]").focus()
@@ -272,7 +282,7 @@ def test_on_a_phone_nothing_is_cut_off(scheme: str, open_page: Open):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.locator("#neurons summary").first.tap()
     token(page, 6).tap()
-    assert page.locator(".at h3").inner_text() == "Token 6: ‹ ball›"
+    assert page.locator(".at h3").inner_text() == "Token 6:  ball"
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     heights = "all => Math.max(...all.map((one) => one.getBoundingClientRect().height))"
     assert page.locator(".lens th").evaluate_all(heights) < 60
@@ -303,5 +313,5 @@ def test_text_of_others_runs_nothing(open_page: Open, tmp_path: pathlib.Path):
     assert page.title().startswith("Inside <img")
     assert token(page, 1).inner_text() == f" {evil}"
     assert page.locator("#neurons .tops mark").first.inner_text() == "Lily"  # after letters of two halves
-    assert evil in page.locator("#neurons .tops li").first.inner_text()
+    assert evil[:50] in page.locator("#neurons .tops li").first.inner_text()
     assert page.locator("img").count() == 0

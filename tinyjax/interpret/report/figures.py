@@ -59,11 +59,11 @@ def by_block(losses: Sequence[float]) -> charts.Chart:
     return charts.Chart("Loss of the next token, as read after each block", x, y, (one,))
 
 
-def kinds(all_heads: Sequence[tuple[str, list[dict[str, Any]]]]) -> charts.Chart:
+def kinds(models: Sequence[tuple[str, dict[str, Any]]]) -> charts.Chart:
     """Returns the chart of how many heads of each model are of each kind."""
     bars = [
-        charts.Series(name, i, tuple(_share(kind, heads, i, len(all_heads)) for kind in KINDS))
-        for i, (name, heads) in enumerate(all_heads)
+        charts.Series(name, i, tuple(_share(kind, of["heads"], i, len(models)) for kind in KINDS))
+        for i, (name, of) in enumerate(models)
     ]
     highest = max(point.y for one in bars for point in one.points)
     x, y = charts.named("kind", list(KINDS)), charts.up_to("share of heads", highest)

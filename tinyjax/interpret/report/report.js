@@ -60,6 +60,8 @@ function rove(elements, columns, enter) {
   return choose;
 }
 
+get("#without-script").hidden = true;
+
 // Heads: the grid, and the evidence of the chosen one.
 
 const cells = all(".cell");
