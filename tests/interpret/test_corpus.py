@@ -106,6 +106,7 @@ def test_batches_are_all_rows_in_order_and_of_one_size(tiny_data: Prepared):
     assert not parts[-1].segments_NT[1].any()
 
 
-def test_no_stories_is_an_error(tiny_data: Prepared):
+@pytest.mark.parametrize("texts", [[], [""]])
+def test_no_stories_is_an_error(tiny_data: Prepared, texts: list[str]):
     with pytest.raises(UserError, match="no stories"):
-        corpus(tiny_data.tokenizer, [], 100)
+        corpus(tiny_data.tokenizer, texts, 100)

@@ -1,5 +1,6 @@
 """Heads are found for what they do; figures are what counting pairs gives, removal what zeros do."""
 
+import collections
 import dataclasses
 import functools
 import json
@@ -60,7 +61,7 @@ def test_local_heads_tell_their_range():
     assert previous.explained_beyond > 0.99
     assert third.by_distance[3] > 0.99
     assert third.reach[1:] == (3, 3)
-    assert "within 3 tokens" in third.evidence
+    assert "half at most 3," in third.evidence
 
 
 def test_the_induction_head_is_seen_on_stories_and_on_repeated_random_tokens():
@@ -110,7 +111,7 @@ def counted(family: str, layer: int, head: int) -> dict[str, Any]:
             sees = range(max(0, t - window + 1), t + 1)
             own = [
                 {
-                    "d": t - s, "p": float(p_NTS[row, t, s]), "first": s == 0,
+                    "d": t - s, "source": (row, s), "p": float(p_NTS[row, t, s]), "first": s == 0,
                     "tag": WordClass(stories.tags_NT[row, s]).name,
                     "same": s < t and tokens[s] == tokens[t],
                     "next": 0 < s < t and tokens[s - 1] == tokens[t],
@@ -123,8 +124,9 @@ def counted(family: str, layer: int, head: int) -> dict[str, Any]:
     at = {d: np.mean([pair["p"] for pair in pairs if pair["d"] == d]) for d in {x["d"] for x in pairs}}
     return {
         "by_distance": tuple(at.get(d, 0.0) for d in range(24)),
-        "explained": explained(pairs),
-        "explained_beyond": explained(beyond),
+        "explained": explained(pairs, "d"),
+        "explained_beyond": explained(beyond, "d"),
+        "explained_source": explained(beyond, "source"),
         "entropy": {
             "share": np.mean([sum(-x["p"] * np.log(x["p"]) for x in own if x["p"] > 0) for own in queries]),
             "even": np.mean([np.log(len(own)) for own in queries]),
@@ -142,9 +144,12 @@ def total(pairs: Any) -> float:
     return sum(pair["p"] for pair in pairs)
 
 
-def explained(pairs: list[dict]) -> float:
-    p, d = np.array([pair["p"] for pair in pairs]), np.array([pair["d"] for pair in pairs])
-    within = sum(((p[d == value] - p[d == value].mean()) ** 2).sum() for value in set(d.tolist()))
+def explained(pairs: list[dict], by: str) -> float:
+    groups = collections.defaultdict(list)
+    for pair in pairs:
+        groups[pair[by]].append(pair["p"])
+    within = sum(((np.array(p) - np.mean(p)) ** 2).sum() for p in groups.values())
+    p = np.array([pair["p"] for pair in pairs])
     return 1 - within / ((p - p.mean()) ** 2).sum()
 
 

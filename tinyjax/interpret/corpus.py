@@ -75,10 +75,10 @@ def corpus(
         others.
 
     Raises:
-      UserError: there are no stories.
+      UserError: there are no stories, or only empty ones.
     """
-    if not texts:
-        raise UserError("there are no stories to look inside with; give at least one")
+    if not any(texts):
+        raise UserError("there are no stories to look inside with, or only empty ones; give at least one")
     ids = [[tokenizer.bos_id, *tokenizer.encode(text).tolist(), tokenizer.eos_id] for text in texts]
     width = min(length, max(map(len, ids)) - 1)
     rows = [row[: width + 1] for row in ids]

@@ -37,8 +37,8 @@ SENTENCE = 16
 # sources: by chance it gets a few percent, and a third is an order of magnitude above that.
 INDUCTION = 1 / 3
 # A class of words is what a head looks for if it gets half as much again as the head's distances alone
-# would give it, is no rare class that few see, and distance doesn't explain as much as a quarter.
-LIFT, PART, UNEXPLAINED = 1.5, 0.1, 0.25
+# would give it, a tenth of its attention more at least, and distance doesn't explain as much as a quarter.
+LIFT, EXCESS, UNEXPLAINED = 1.5, 0.1, 0.25
 MEANING = (WordClass.NAME, WordClass.NOUN, WordClass.VERB, WordClass.ADJECTIVE, WordClass.PRONOUN)
 
 _RANDOM_ROWS, _RANDOM_LENGTH = 16, 48
@@ -58,6 +58,11 @@ class ClassShare(Share):
 
     distance: float  # if sources got what the head gives on average to their distance
 
+    @property
+    def excess(self) -> float:
+        """How much more the class gets than its distances would give it."""
+        return self.share - self.distance
+
 
 @dataclasses.dataclass(frozen=True)
 class Head:
@@ -72,6 +77,7 @@ class Head:
     reach_even: tuple[int, int, int]  # ... within which these shares of all pairs lie
     explained: float  # share of the pattern's variance over pairs that the distance alone explains
     explained_beyond: float  # ... of pairs whose source is not the first token
+    explained_source: float  # ... of the same pairs, the share that the source alone explains
     entropy: Share  # nats a query; `even` is that of attention spread evenly
     own: float  # attention to the query itself
     previous: float
@@ -102,7 +108,7 @@ def study(model: Model, stories: Corpus, batch: int = 4) -> list[Head]:
       batch: stories at a time; the patterns of these are in memory at once.
 
     Raises:
-      UserError: stories are longer than the model's context.
+      UserError: the model learns positions, and stories are longer than these.
     """
     real = sum_patterns(model, stories.batches(batch))
     random = sum_patterns(model, repeated(model, stories).batches(batch))
@@ -115,13 +121,16 @@ def study(model: Model, stories: Corpus, batch: int = 4) -> list[Head]:
 
 def _head(layer: int, head: int, seen: Seen, looked: Looked, random: Share) -> Head:
     own = Looked(*(value[head] for value in looked))
-    mass_D, queries = own.mass_HD, float(seen.queries)
+    mass_D, queries = own.mass_HD, max(float(seen.queries), 1.0)
     facts: dict[str, Any] = {
         "by_distance": tuple(_ratio(mass_D, seen.pairs_D).tolist()),
         "reach": _reach(own.beyond_HD),
         "reach_even": _reach(seen.beyond_D),
         "explained": _explained(mass_D, seen.pairs_D, own.square_H),
         "explained_beyond": _explained(own.beyond_HD, seen.beyond_D, own.beyond_square_H),
+        "explained_source": _explained_share(
+            own.source_square_H, own.beyond_HD, seen.beyond_D, own.beyond_square_H
+        ),
         "entropy": Share(float(own.entropy_H / queries), float(seen.entropy / queries)),
         "own": float(mass_D[0] / queries),
         "previous": float(mass_D[1] / queries),
@@ -160,31 +169,25 @@ def classify(head: Head) -> tuple[str, str]:
 def _by_distance_alone(head: Head) -> str:
     low, middle, high = head.reach
     return (
-        f"90 % of its attention lies within {high} tokens, half within {middle} (the nearest tenth: {low}); "
-        f"distance alone explains {head.explained_beyond:.0%} of the variance"
+        f"90 % of its attention lies at most {high} tokens back, half at most {middle}, a tenth at most {low}"
+        f"; distance alone explains {head.explained_beyond:.0%} of the variance"
     )
 
 
 def _by_class(head: Head) -> tuple[str, str]:
-    """Returns the kind of a head whose distances don't tell, by the classes of words it takes most from."""
-    explained = f"distance alone explains {head.explained_beyond:.0%} of the variance"
-    for kind, classes in (("semantic", MEANING), ("punctuation", (WordClass.PUNCTUATION,))):
-        found = {
-            kind.name: head.classes[kind.name] for kind in classes if _stands_out(head.classes[kind.name])
-        }
-        if found and head.explained_beyond < UNEXPLAINED:
-            shares = ", ".join(
-                f"{name} {part.share:.0%} (by distance: {part.distance:.0%})" for name, part in found.items()
-            )
-            return kind, f"takes from {shares}; {explained}"
-    return (
-        "mixed",
-        f"{explained}, half of its attention lies within {head.reach[1]} tokens, no class stands out",
+    """Returns the kind of a head whose distances don't tell, by the class of words it favours most."""
+    kinds = (*MEANING, WordClass.PUNCTUATION)
+    favoured = max(kinds, key=lambda kind: head.classes[kind.name].excess)
+    found = head.classes[favoured.name]
+    evidence = (
+        f"half of its attention lies at most {head.reach[1]} tokens back; distance alone explains "
+        f"{head.explained_beyond:.0%} of the variance; words of the class {favoured.name} get "
+        f"{found.share:.0%} (by distance: {found.distance:.0%})"
     )
-
-
-def _stands_out(found: ClassShare) -> bool:
-    return found.share >= max(PART, LIFT * found.distance)
+    stands_out = found.excess >= max(EXCESS, (LIFT - 1) * found.distance)
+    if not stands_out or head.explained_beyond >= UNEXPLAINED:
+        return "mixed", evidence
+    return "semantic" if favoured in MEANING else "punctuation", evidence
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -200,10 +203,23 @@ def _induction(seen: Seen, looked: Looked, head: int) -> Share:
 
 
 def _explained(sum_D: np.ndarray, pairs_D: np.ndarray, squares: np.ndarray) -> float:
-    """Returns the variance between distances as a share of that between pairs (eta squared)."""
+    return _explained_share(_ratio(sum_D**2, pairs_D).sum(), sum_D, pairs_D, squares)
+
+
+def _explained_share(
+    between: np.ndarray, sum_D: np.ndarray, pairs_D: np.ndarray, squares: np.ndarray
+) -> float:
+    """Returns the variance between groups of pairs as a share of that between pairs (eta squared).
+
+    Args:
+      between: over groups, the square of their mean times their size.
+      sum_D: sums of all pairs, in any parts.
+      pairs_D: their numbers.
+      squares: the sum of all pairs' squares.
+    """
     of_mean = sum_D.sum() ** 2 / max(pairs_D.sum(), 1)
-    between, total = float((_ratio(sum_D**2, pairs_D)).sum() - of_mean), float(squares - of_mean)
-    return min(max(between / total, 0.0), 1.0) if total > 1e-9 * float(squares) else 0.0
+    total = float(squares - of_mean)
+    return min(max(float(between - of_mean) / total, 0.0), 1.0) if total > 1e-9 * float(squares) else 0.0
 
 
 def _reach(sum_D: np.ndarray) -> tuple[int, int, int]:
@@ -238,7 +254,7 @@ def _by_query(seen: Seen, looked: Looked) -> dict[str, dict[str, Share]]:
 
 
 def repeated(model: Model, stories: Corpus) -> Corpus:
-    """Returns rows of random tokens of the stories, each row said twice; always the same.
+    """Returns rows of the stories' tokens in random order, each row said twice; always the same rows.
 
     Rows repeat after different numbers of tokens, so that no fixed distance finds the match.
     """
@@ -260,9 +276,11 @@ def repeated(model: Model, stories: Corpus) -> Corpus:
 
 def attention_maps(model: Model, stories: Corpus, row: int) -> np.ndarray:
     """Returns where each head looks in one story: float32 [L, H, T, S], without padding."""
-    length = int(np.count_nonzero(stories.segments_NT[row]))
-    seen = look(model, stories.tokens_NT[row : row + 1, :length], capture="*/pattern")
-    return np.stack([np.asarray(p_BHTS[0]) for p_BHTS in seen.activations.values()])
+    # The whole row, so that one program serves stories of all lengths.
+    tokens_1T, segments_1T = stories.tokens_NT[row : row + 1], stories.segments_NT[row : row + 1]
+    patterns = look(model, tokens_1T, segments_1T, capture="*/pattern").activations.values()
+    length = int(np.count_nonzero(segments_1T))
+    return np.stack([np.asarray(p_BHTS[0, :, :length, :length]) for p_BHTS in patterns])
 
 
 def removals(model: Model, stories: Corpus, batch: int = 8) -> list[Removal]:

@@ -50,6 +50,9 @@ class Looked(NamedTuple):
     beyond_HD: Array  # ... beyond the first
     square_H: Array  # squares of the attention of all pairs
     beyond_square_H: Array  # ... beyond the first
+    source_square_H: (
+        Array  # beyond the first, by source: the square of its attention's mean, times its queries
+    )
     entropy_H: Array  # nats
     first_H: Array  # to the first token
     same_H: Array  # to earlier occurrences of the same token
@@ -95,11 +98,14 @@ def _sums_of_block(
     p_HTS = (p_BHTS * query_BT[:, None, :, None]).sum(axis=0)
     mass_HD, first_HT = by_distance(p_HTS), p_HTS[..., 0]
     square_BHT = jnp.square(p_BHTS).sum(axis=3)
+    seen_BS = visible_BTS.sum(axis=1)[:, 1:]
+    mass_BHS = (p_BHTS * query_BT[:, None, :, None]).sum(axis=2)[..., 1:]
     return seen, Looked(
         mass_HD=mass_HD,
         beyond_HD=mass_HD - first_HT,  # the first token is as far back as the query's index
         square_H=over_queries(square_BHT),
         beyond_square_H=over_queries(square_BHT - jnp.square(p_BHTS[..., 0])),
+        source_square_H=_share(jnp.square(mass_BHS), seen_BS[:, None]).sum(axis=(0, 2)),
         # On a CPU `entr` takes four times as long, and an einsum with masks nine times.
         entropy_H=over_queries(-(p_BHTS * jnp.log(p_BHTS + TINY)).sum(axis=3)),
         first_H=first_HT.sum(axis=1),
