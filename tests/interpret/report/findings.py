@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tinyjax.interpret.roles import Role
 LAYERS, HEADS, NEURONS = 2, 4, 12
 # Block 0: to the token before, to the first, to itself, evenly. Block 1: the same with other kinds.
 KINDS = ["local", "first token", "mixed", "semantic", "induction", "punctuation", "same token", "mixed"]
-STORY = "Lily saw a big red ball . She was happy and said thank you to Tom .".split()
+STORY = re.findall(r"\S+", "Lily saw a big red ball . She was happy and said thank you to Tom .")
 WORDS = ("Lily", "ball", "happy", "dragon")  # that neurons fire on, in turn
 
 
@@ -58,8 +59,8 @@ def _head(i: int) -> dict[str, Any]:
     head = Head(
         layer=i // HEADS, head=i % HEADS, kind=KINDS[i], evidence=f"evidence number {i}",
         by_distance=(0.1, 0.6, *[0.3 / 38] * 38), reach=(0, 1, 20), reach_even=(2, 10, 30), explained=0.25,
-        explained_beyond=0.5, entropy=Share(1.5, 3.0), own=0.1, previous=0.6, first=0.05, same=share,
-        induction=share, induction_random=share, classes=classes,
+        explained_beyond=0.5, explained_source=0.05, entropy=Share(1.5, 3.0),
+        own=0.1, previous=0.6, first=0.05, same=share, induction=share, induction_random=share, classes=classes,
         by_query=dict.fromkeys(classes, dict.fromkeys(classes, share)),
     )  # fmt: skip
     removal = Removal(head.layer, head.head, 0.5 if i == 5 else 0.001 * i, 0.01)
@@ -81,7 +82,8 @@ def _neuron(index: int, layer: int, sentence: tuple[str, str], selectivity: floa
         lowest=-1.0, active=1.0, histogram=(0,) * 12 + (100, 4000, 200, 21) + (0,) * 16, top=top,
         role=Role("word", word.lower(), 0.9, max(selectivity - index / 100, 0)),
         means={"word class": {"noun": 0.6, "verb": -0.4}, "place": {"sentence 1": 0.2}},
-        explained={"word class": 0.3, "place": 0.01}, promotes=((" cake", 1.5),), suppresses=((" sad", -1.2),),
+        explained={"word class": 0.3, "place": 0.01},
+        promotes=((" cake", 1.5),), suppresses=((" sad", -1.2),),
     )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def test_predictions_after_each_block_mark_the_right_one(open_page: Open):
     token(page, 5).hover()  # " red", before " ball"
     lens = page.locator(".lens tbody tr, .lens > tr")
     assert lens.count() == LAYERS + 1
-    assert lens.first.inner_text().split() == "embedding  dragon 70 %  Lily 20 %  ball 5.0 % 0.5 %".split()
+    assert " ".join(lens.first.inner_text().split()) == "embedding dragon 70 % Lily 20 % ball 5.0 % 0.5 %"
     assert page.locator(".lens .right").all_inner_texts() == [" ball 5.0 %"] * 3
 
 

@@ -27,6 +27,7 @@ REMOVAL_TOKENS = 20_000  # about; the model reads them once for each head
 _NUM_STORIES = 3
 _HELD_OUT = 10  # one of so many stories is kept from a dictionary, to measure it with
 _FEATURES = 8  # of a dictionary, for each number of what it reads
+_STEPS = 500  # of training it
 _DIGITS = 6  # that are written of a number: more are not the same on another machine
 
 Told = Callable[[str], None]
@@ -124,7 +125,7 @@ def _features(
     held_out = taken[::_HELD_OUT]
     learnt = [record for i, record in enumerate(taken) if i % _HELD_OUT] or held_out
     name = f"block{block}/residual"
-    settings = Settings(name, name, _FEATURES * model.config.d_model)
+    settings = Settings(name, name, _FEATURES * model.config.d_model, steps=_STEPS)
     trained = train(model, _corpus(model, learnt, length), settings)
     layer = list_features(model, _corpus(model, taken, length), trained)
     return trained, {

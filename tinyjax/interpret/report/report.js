@@ -305,6 +305,7 @@ function makeReader() {
     else show(at);
   });
   setView("head");
+  form.head.value = String(data.first);
   open();
   return { showHead, showUnit, go };
 }
