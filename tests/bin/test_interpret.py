@@ -17,11 +17,11 @@ def test_a_run_gets_its_report(tiny_run: pathlib.Path, tiny_data: Prepared, tmp_
     (tmp_path / "other.json").write_text(json.dumps(make("other")))
     result = binaries.run(
         tmp_path, "interpret", f"--checkpoint={tiny_run}", f"--data={tiny_data.path}", "--out=report",
-        "--num_tokens=500", "--story=Lily saw a <script>.", "--compare=other.json",
+        "--story=Lily saw a <script>.", "--compare=other.json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout == "report: report/report.html\n"
-    assert "heads, over 5" in result.stderr
+    assert "heads, over 150 tokens" in result.stderr
     written = json.loads((tmp_path / "report/report.json").read_text())
     page = (tmp_path / "report/report.html").read_text()
     assert written["about"]["name"] == "tiny_run"

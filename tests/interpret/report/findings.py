@@ -60,8 +60,8 @@ def _head(i: int) -> dict[str, Any]:
         layer=i // HEADS, head=i % HEADS, kind=KINDS[i], evidence=f"evidence number {i}",
         by_distance=(0.1, 0.6, *[0.3 / 38] * 38), reach=(0, 1, 20), reach_even=(2, 10, 30), explained=0.25,
         explained_beyond=0.5, explained_source=0.05, entropy=Share(1.5, 3.0),
-        own=0.1, previous=0.6, first=0.05, same=share, induction=share, induction_random=share, classes=classes,
-        by_query=dict.fromkeys(classes, dict.fromkeys(classes, share)),
+        own=0.1, previous=0.6, first=0.05, same=share, induction=share, induction_random=share,
+        classes=classes, by_query=dict.fromkeys(classes, dict.fromkeys(classes, share)),
     )  # fmt: skip
     removal = Removal(head.layer, head.head, 0.5 if i == 5 else 0.001 * i, 0.01)
     return dataclasses.asdict(head) | {"removal": dataclasses.asdict(removal)}
