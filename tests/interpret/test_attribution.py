@@ -137,6 +137,18 @@ def test_direct_effects_are_nearly_what_removal_does_where_nothing_comes_after()
     assert last.count == 4 * random_stories(5, 24, vocab_size=20).num_tokens
 
 
+def test_direct_effects_of_the_last_blocks_neurons_are_nearly_what_their_removal_does():
+    model = model_of("gpt_neo")
+    direct_BTF = np.asarray(attribute(model, TOKENS, TARGETS, SEGMENTS).neurons_LBTF[1])
+    factor_NF = 1 - np.eye(model.config.d_ff, dtype=np.float32)[:6]
+    logits_BTV, *without = (
+        look(model, TOKENS, SEGMENTS, edits={"block1/neurons": Scale(factor_F)}).logits
+        for factor_F in (np.ones_like(factor_NF[0]), *factor_NF)
+    )
+    changes = [np.take_along_axis(logits_BTV - one, TARGETS[..., None], -1)[..., 0] for one in without]
+    assert correlation(np.ravel(changes), np.ravel(np.moveaxis(direct_BTF[..., :6], -1, 0))) > 0.95
+
+
 def test_heads_that_write_nothing_have_no_effect_in_either_way():
     _, second = check_by_removal(hand_built(), random_stories(4, 33, vocab_size=16))
     assert second.direct == second.removal == second.correlation == 0

@@ -137,6 +137,8 @@ def counted(family: str, layer: int, head: int) -> dict[str, Any]:
         "same": share(queries, "same"),
         "induction": share(queries, "next"),
         "classes": {kind.name: class_share(queries, beyond, kind.name) for kind in WordClass},
+        "by_query": {query.name: by_query(queries, beyond, query.name) for query in WordClass},
+        "queries": {kind.name: sum(own[-1]["tag"] == kind.name for own in queries) for kind in WordClass},
     }
 
 
@@ -166,6 +168,23 @@ def class_share(queries: list[list[dict]], beyond: list[dict], kind: str) -> dic
     even = np.mean([np.mean([pair["tag"] == kind for pair in own]) for own in others])
     by_distance = sum(mean[pair["d"]] for pair in members) / total(beyond)
     return {"share": total(members) / total(beyond), "even": even, "distance": by_distance}
+
+
+def by_query(queries: list[list[dict]], beyond: list[dict], query: str) -> dict[str, dict]:
+    """Returns the shares of queries in words of a class; the last source of a query is itself."""
+    mean = {d: np.mean([x["p"] for x in beyond if x["d"] == d]) for d in {x["d"] for x in beyond}}
+    able = [[x for x in own if not x["first"]] for own in queries if own[-1]["tag"] == query]
+    pairs = [pair for own in able for pair in own]
+    of_class = {kind.name: [pair for pair in pairs if pair["tag"] == kind.name] for kind in WordClass}
+    whole, by_distance = total(pairs) or 1, sum(mean[pair["d"]] for pair in pairs) or 1
+    return {
+        kind: {
+            "share": total(members) / whole,
+            "even": sum(np.mean([pair["tag"] == kind for pair in own]) for own in able) / (len(able) or 1),
+            "distance": sum(mean[pair["d"]] for pair in members) / by_distance,
+        }
+        for kind, members in of_class.items()
+    }
 
 
 @families

@@ -35,7 +35,10 @@ class Lens(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """What was added to the logits of the targets, float32; all parts sum up to the logit."""
+    """What was added to the logits of the targets, float32.
+
+    All parts sum up to the logit, but for what the model's own dtype rounds.
+    """
 
     logit_BT: jax.Array
     embedding_BT: jax.Array  # of the token, and of the position where the model learns these
@@ -124,8 +127,8 @@ def strongest(found: Attribution, row: int, position: int, count: int = 10) -> l
 def check_by_removal(model: Model, stories: Corpus, batch: int = 8) -> list[Agreement]:
     """Compares direct effects of heads on the right tokens' logits with what their removal changes.
 
-    They agree where later blocks make little of what a head wrote: always best in the last block, where only
-    its MLP and the final norm's scale come after.
+    They agree where later blocks make little of what a head wrote: best, as a rule, in the last block, where
+    only its MLP and the final norm's scale come after.
     """
     parts = [_effects(model, part) for part in stories.batches(batch)]
     direct_LHX, removal_LHX = (np.concatenate(column, axis=2) for column in zip(*parts, strict=True))
@@ -168,14 +171,17 @@ def _whole(tokens_BT: np.ndarray, segments_BT: np.ndarray | None) -> np.ndarray:
     return np.ones(tokens_BT.shape, np.int32) if segments_BT is None else segments_BT
 
 
-def _readings(config: ModelConfig, params: dict, tokens_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
-    """Returns the logits read off the embedding and after each block: float32 [R, B, T, V]."""
-    seen = look(bare(config, params), tokens_BT, segments_BT, capture="block*/residual")
-    states = (
-        logits(config, params, norm(config, params, "final_norm", x_BTD))
-        for x_BTD in seen.activations.values()
-    )
-    return jnp.stack([*states, seen.logits])
+def _states(config: ModelConfig, params: dict, tokens_BT: jax.Array, segments_BT: jax.Array) -> jax.Array:
+    """Returns the residual stream before each block and after the last: [R, B, T, D]."""
+    last = f"block{config.num_layers - 1}/"
+    captured = ["block*/residual", last + "middle", last + "mlp"]
+    seen = look(bare(config, params), tokens_BT, segments_BT, capture=captured)
+    before = [seen[f"block{number}/residual"] for number in range(config.num_layers)]
+    return jnp.stack([*before, seen[last + "middle"] + seen[last + "mlp"]])
+
+
+def _read(config: ModelConfig, params: dict, x_BTD: jax.Array) -> jax.Array:
+    return logits(config, params, norm(config, params, "final_norm", x_BTD))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -187,19 +193,26 @@ def _lens(
     targets_BT: jax.Array,
     segments_BT: jax.Array,
 ) -> Lens:
-    p_RBTV = jax.nn.softmax(_readings(config, params, tokens_BT, segments_BT))
-    values_RBTN, tokens_RBTN = jax.lax.top_k(p_RBTV, count)
-    right_RBT1 = jnp.take_along_axis(p_RBTV, targets_BT[None, ..., None], axis=-1)
-    return Lens(tokens_RBTN, values_RBTN, right_RBT1[..., 0])
+    def reading(x_BTD: jax.Array) -> Lens:
+        p_BTV = jax.nn.softmax(_read(config, params, x_BTD))
+        values_BTN, tokens_BTN = jax.lax.top_k(p_BTV, count)
+        return Lens(tokens_BTN, values_BTN, jnp.take_along_axis(p_BTV, targets_BT[..., None], -1)[..., 0])
+
+    # One reading's logits are in memory at a time.
+    return jax.lax.map(reading, _states(config, params, tokens_BT, segments_BT))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lens_nats(
     config: ModelConfig, params: dict, tokens_BT: jax.Array, targets_BT: jax.Array, segments_BT: jax.Array
 ) -> jax.Array:
-    logits_RBTV = _readings(config, params, tokens_BT, segments_BT)
-    nll_RBT = jax.vmap(cross_entropy, (0, None))(logits_RBTV, targets_BT)
-    return jnp.where(segments_BT > 0, nll_RBT, 0).sum(axis=(1, 2))
+    """Returns the loss of each reading, in nats: float32 [R]."""
+
+    def nats(x_BTD: jax.Array) -> jax.Array:
+        nll_BT = cross_entropy(_read(config, params, x_BTD), targets_BT)
+        return jnp.where(segments_BT > 0, nll_BT, 0).sum()
+
+    return jax.lax.map(nats, _states(config, params, tokens_BT, segments_BT))
 
 
 @functools.partial(jax.jit, static_argnums=0)

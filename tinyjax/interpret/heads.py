@@ -36,9 +36,11 @@ SENTENCE = 16
 # On random tokens, which have no meaning and repeat at no fixed distance, the match is one of dozens of
 # sources: by chance it gets a few percent, and a third is an order of magnitude above that.
 INDUCTION = 1 / 3
-# A class of words is what a head looks for if it gets half as much again as the head's distances alone
-# would give it, a tenth of its attention more at least, and distance doesn't explain as much as a quarter.
-LIFT, EXCESS, UNEXPLAINED = 1.5, 0.1, 0.25
+# A class of words is what a head looks for, from all words or from those of another class (the paper: "the"
+# and "a" attend to "banana"), if it gets half as much again as the head's distances alone would give it, a
+# tenth of its attention more at least, and distance doesn't explain as much as a quarter. Fewer words tell
+# nothing.
+LIFT, EXCESS, UNEXPLAINED, FEW = 1.5, 0.1, 0.25, 100
 MEANING = (WordClass.NAME, WordClass.NOUN, WordClass.VERB, WordClass.ADJECTIVE, WordClass.PRONOUN)
 
 _RANDOM_ROWS, _RANDOM_LENGTH = 16, 48
@@ -57,11 +59,6 @@ class ClassShare(Share):
     """The part of attention beyond the first token that goes to words of a class."""
 
     distance: float  # if sources got what the head gives on average to their distance
-
-    @property
-    def excess(self) -> float:
-        """How much more the class gets than its distances would give it."""
-        return self.share - self.distance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +83,8 @@ class Head:
     induction: Share  # to what followed an earlier occurrence of the query's token; of queries that have one
     induction_random: Share  # ... on random tokens that are repeated
     classes: dict[str, ClassShare]  # by WordClass.name
-    by_query: dict[str, dict[str, Share]]  # ... of queries in words of the first class
+    by_query: dict[str, dict[str, ClassShare]]  # ... of queries in words of the first class
+    queries: dict[str, int]  # how many there are in words of each class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +138,7 @@ def _head(layer: int, head: int, seen: Seen, looked: Looked, random: Share) -> H
         "induction_random": random,
         "classes": _classes(seen, own),
         "by_query": _by_query(seen, own),
+        "queries": {kind.name: int(seen.queries_C[kind]) for kind in WordClass},
     }
     undecided = Head(layer, head, "", "", **facts)
     kind, evidence = classify(undecided)
@@ -175,19 +174,29 @@ def _by_distance_alone(head: Head) -> str:
 
 
 def _by_class(head: Head) -> tuple[str, str]:
-    """Returns the kind of a head whose distances don't tell, by the class of words it favours most."""
-    kinds = (*MEANING, WordClass.PUNCTUATION)
-    favoured = max(kinds, key=lambda kind: head.classes[kind.name].excess)
-    found = head.classes[favoured.name]
+    """Returns the kind of a head whose distances don't tell, by the classes of words that it favours."""
     evidence = (
         f"half of its attention lies at most {head.reach[1]} tokens back; distance alone explains "
-        f"{head.explained_beyond:.0%} of the variance; words of the class {favoured.name} get "
-        f"{found.share:.0%} (by distance: {found.distance:.0%})"
+        f"{head.explained_beyond:.0%} of the variance; "
     )
-    stands_out = found.excess >= max(EXCESS, (LIFT - 1) * found.distance)
-    if not stands_out or head.explained_beyond >= UNEXPLAINED:
-        return "mixed", evidence
-    return "semantic" if favoured in MEANING else "punctuation", evidence
+    for kind, classes in (("semantic", MEANING), ("punctuation", (WordClass.PUNCTUATION,))):
+        favoured = [text for name in classes for text in _favours(head, name.name)]
+        if favoured and head.explained_beyond < UNEXPLAINED:
+            return kind, evidence + ", ".join(favoured)
+    return "mixed", evidence + "no class of words stands out at that"
+
+
+def _favours(head: Head, source: str) -> list[str]:
+    """Returns who favours words of a class, with the figures."""
+    others = [kind.name for kind in WordClass if kind.name not in ("OTHER", source)]
+    found = {"all words": head.classes[source]} | {
+        name: head.by_query[name][source] for name in others if head.queries[name] >= FEW
+    }
+    return [
+        f"{query} look at {source} for {part.share:.0%} (by distance: {part.distance:.0%})"
+        for query, part in found.items()
+        if part.share - part.distance >= max(EXCESS, (LIFT - 1) * part.distance)
+    ]
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -234,19 +243,27 @@ def _classes(seen: Seen, looked: Looked) -> dict[str, ClassShare]:
     whole = looked.beyond_HD.sum()
     share_C = _ratio(looked.classes_HCC.sum(axis=0), whole)
     even_C = _ratio(seen.classes_CC.sum(axis=0), seen.queries)
-    distance_C = _ratio(_ratio(looked.beyond_HD, seen.beyond_D) @ seen.beyond_DC, whole)
+    distance_C = _ratio(_ratio(looked.beyond_HD, seen.beyond_D) @ seen.beyond_DCC.sum(axis=1), whole)
     return {
         kind.name: ClassShare(float(share_C[kind]), float(even_C[kind]), float(distance_C[kind]))
         for kind in WordClass
     }
 
 
-def _by_query(seen: Seen, looked: Looked) -> dict[str, dict[str, Share]]:
-    share_CC = _ratio(looked.classes_HCC, looked.classes_HCC.sum(axis=1, keepdims=True))
+def _by_query(seen: Seen, looked: Looked) -> dict[str, dict[str, ClassShare]]:
+    share_CC, distance_CC = (
+        _ratio(mass_CC, mass_CC.sum(axis=1, keepdims=True))
+        for mass_CC in (
+            looked.classes_HCC,
+            np.einsum("d,dqc->qc", _ratio(looked.beyond_HD, seen.beyond_D), seen.beyond_DCC),
+        )
+    )
     even_CC = _ratio(seen.classes_CC, seen.queries_C[:, None])
     return {
         query.name: {
-            source.name: Share(float(share_CC[query, source]), float(even_CC[query, source]))
+            source.name: ClassShare(
+                *(float(x_CC[query, source]) for x_CC in (share_CC, even_CC, distance_CC))
+            )
             for source in WordClass
         }
         for query in WordClass

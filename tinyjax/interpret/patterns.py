@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     queries_C: Array  # by the class of the query's word
     pairs_D: Array  # queries that see so far
     beyond_D: Array  # ... and no first token there
-    beyond_DC: Array  # ... by the class of the source's word
+    beyond_DCC: Array  # ... by classes [query's, source's]
     entropy: Array  # [] nats of attention that is spread evenly
     classes_CC: Array  # of the sources beyond the first, the share of each class [query's, source's]
     same_queries: Array  # [] queries whose token has occurred before
@@ -134,7 +134,8 @@ def _seen(
         queries_C=jnp.einsum("bt,btc->c", query_BT, tags_BTC),
         pairs_D=by_distance(visible_BTS.sum(axis=0)),
         beyond_D=by_distance(beyond_BTS.sum(axis=0)),
-        beyond_DC=by_distance(jnp.einsum("bts,bsc->cts", beyond_BTS, tags_BTC)).T,
+        beyond_DCC=_pairs_of_classes(query_BT[..., None] * tags_BTC, _sources(tags_BTC, beyond_BTS))
+        * (by_distance(beyond_BTS.sum(axis=0)) > 0)[:, None, None],
         entropy=jnp.log(jnp.maximum(visible_BT, 1)).sum(),
         classes_CC=jnp.einsum("btq,btc->qc", tags_BTC, share_BTC),
         same_queries=(same_BT > 0).sum(),
@@ -142,6 +143,18 @@ def _seen(
         induction_queries=(induction_BT > 0).sum(),
         induction=_share(induction_BT, visible_BT).sum(),
     )
+
+
+def _sources(tags_BTC: jax.Array, beyond_BTS: jax.Array) -> jax.Array:
+    return tags_BTC * (beyond_BTS.max(axis=1) > 0)[..., None]
+
+
+def _pairs_of_classes(query_BTC: jax.Array, source_BTC: jax.Array) -> jax.Array:
+    """Returns the number of pairs by distance and classes, [D, C, C]: a correlation, by Fourier transform."""
+    length = query_BTC.shape[1]
+    query_BFC, source_BFC = (jnp.fft.rfft(x_BTC, 2 * length, axis=1) for x_BTC in (query_BTC, source_BTC))
+    product_FCC = jnp.einsum("bfq,bfc->fqc", query_BFC, source_BFC.conj())
+    return jnp.round(jnp.fft.irfft(product_FCC, 2 * length, axis=0)[:length])
 
 
 def _same(tokens_BT: jax.Array) -> jax.Array:
