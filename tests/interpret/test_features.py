@@ -26,7 +26,9 @@ from tinyjax.parallel.sharding import make_mesh
 from tinyjax.sample.model import Model
 
 PLANTED, WIDTH = 10, 32
-SETTINGS = Settings("embedding", "embedding", features=12, active=2, steps=300, batch_size=8, learning_rate=0.01)
+SETTINGS = Settings(
+    "embedding", "embedding", features=12, active=2, steps=300, batch_size=8, learning_rate=0.01
+)
 SHORT = dataclasses.replace(SETTINGS, source="block0/mlp_input", target="block0/mlp", features=48, steps=20)
 
 
@@ -141,6 +143,7 @@ def test_features_are_listed_as_neurons_are():
     layer = list_features(built_model(), small_corpus(), identity("block0/neurons", 64))
     feature = layer.neurons[ON_AND]
     assert {top.token for top in feature.top} == {" and"}
+    assert feature.role is not None
     assert feature.role.name == "and"
     assert feature.promotes[0][0] == " was"
     assert len(layer.neurons) == 128

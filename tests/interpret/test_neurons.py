@@ -5,6 +5,7 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,16 +18,21 @@ from tests.interpret.built import (
     SAME,
     WRITES,
     built_model,
+    piece,
     random_model,
     small_corpus,
     tokenizer,
 )
+from tests.tiny import tiny_model
+from tinyjax.interpret import Add
 from tinyjax.interpret.activity import EDGES, Units, gather, keep_highest, nothing, sum_up
 from tinyjax.interpret.capture import look
 from tinyjax.interpret.corpus import WordClass, corpus
-from tinyjax.interpret.neurons import Layer, as_they_are, describe, neurons, summarise
+from tinyjax.interpret.neurons import Layer, Neuron, as_they_are, describe, neurons, summarise, written
 from tinyjax.interpret.passages import find_passages
-from tinyjax.interpret.roles import GROUPS, find_roles
+from tinyjax.interpret.roles import GROUPS, Role, find_roles
+from tinyjax.model.decoder import Decoder
+from tinyjax.sample.model import Model
 
 NEURONS = "block0/neurons"
 
@@ -36,23 +42,29 @@ def built_layers(batch_size: int = 16) -> tuple[Layer, ...]:
     return neurons(built_model(), small_corpus(), batch_size=batch_size)
 
 
+def role_of(neuron: Neuron) -> Role:
+    assert neuron.role is not None
+    return neuron.role
+
+
 def test_a_neuron_that_fires_on_one_token_is_found():
     neuron = built_layers()[0].neurons[ON_AND]
     assert len(neuron.top) == 20
     assert {top.token for top in neuron.top} == {" and"}
-    assert (neuron.role.kind, neuron.role.name, neuron.role.share) == ("word", "and", 1.0)
-    assert neuron.role.selectivity == pytest.approx(1)
+    assert (role_of(neuron).kind, role_of(neuron).name, role_of(neuron).share) == ("word", "and", 1.0)
+    assert role_of(neuron).selectivity == pytest.approx(1)
     assert neuron.promotes[0][0] == WRITES
-    assert neuron.promotes[0][1] > neuron.promotes[1][1] > 0 > neuron.suppresses[1][1] > neuron.suppresses[0][1]
-    corpus_NT, and_id = small_corpus().tokens_NT, tokenizer().piece_bytes.index(b" and")
-    assert neuron.active == pytest.approx((corpus_NT == and_id).sum() / built_layers()[0].tokens)
+    assert neuron.promotes[0][1] > neuron.promotes[1][1] > 0
+    assert neuron.suppresses[0][1] < neuron.suppresses[1][1] < 0
+    count = np.count_nonzero(small_corpus().tokens_NT == piece(" and"))
+    assert neuron.active == pytest.approx(count / built_layers()[0].tokens)
 
 
 def test_a_neuron_that_fires_on_a_word_class_is_found():
     neuron = built_layers()[0].neurons[ON_PRONOUNS]
     assert {top.token for top in neuron.top} <= set(PRONOUNS)
-    assert (neuron.role.kind, neuron.role.name) == ("word class", "pronoun")
-    assert neuron.role.selectivity == pytest.approx(1)
+    assert (role_of(neuron).kind, role_of(neuron).name) == ("word class", "pronoun")
+    assert role_of(neuron).selectivity == pytest.approx(1)
     assert neuron.explained["word class"] > 5 * neuron.explained["place"]
     means = neuron.means["word class"]
     assert max(means, key=means.__getitem__) == "pronoun"
@@ -61,7 +73,9 @@ def test_a_neuron_that_fires_on_a_word_class_is_found():
 def test_a_neuron_of_the_lower_end_is_told_of_by_that_end():
     upper, lower = (built_layers()[0].neurons[index] for index in (ON_PRONOUNS, OPPOSITE))
     assert (upper.sign, lower.sign) == (1, -1)
-    assert [(top.story, top.position) for top in upper.top] == [(top.story, top.position) for top in lower.top]
+    assert [(top.story, top.position) for top in upper.top] == [
+        (top.story, top.position) for top in lower.top
+    ]
     assert lower.top[0].activation == lower.lowest == -upper.highest < 0
     assert lower.role == upper.role
 
@@ -121,15 +135,51 @@ def test_kept_tokens_are_those_of_brute_force():
             if counted.any()
         ]
         expected = sorted(best)[:4]
-        assert list(zip((-kept.value_FK[unit]).tolist(), kept.story_FK[unit].tolist(), strict=True)) == expected
+        assert (
+            list(zip((-kept.value_FK[unit]).tolist(), kept.story_FK[unit].tolist(), strict=True)) == expected
+        )
         for value, story, position in zip(*(column[unit] for column in kept), strict=True):
             of_story_T = np.where(counted_NT[story], activation_NTF[story, :, unit], -np.inf)
             assert (of_story_T[position], of_story_T.argmax()) == (value, position)
 
 
 def test_fewer_stories_than_kept_tokens():
-    layer = neurons(built_model(), small_corpus(3))[0]
-    assert {len(neuron.top) for neuron in layer.neurons} == {3}
+    layer = neurons(random_model(), small_corpus(3))[0]
+    assert (layer.kept, {len(neuron.top) for neuron in layer.neurons}) == (3, {3})
+
+
+def test_a_unit_that_is_not_0_on_few_stories_is_rare_and_one_that_is_0_has_no_role():
+    def of_few(pieces, embedded_BTD):  # 1 on a token that is in some stories, and 0
+        likeness_BT = embedded_BTD @ pieces
+        return jnp.stack([(likeness_BT > 0.999).astype(jnp.float32), 0 * likeness_BT], axis=-1)
+
+    found = corpus(tokenizer(), ["He ran.", "She ran and ran.", "They sat.", "It ran and sat."], 64)
+    embedded_D = built_model().params["embedding"][piece(" and")]
+    units = {"mine": Units("embedding", 2, of_few, embedded_D / np.square(embedded_D).sum())}
+    (layer,) = describe(built_model(), found, units, {"mine": np.ones((2, 32), np.float32)})
+    of_and, never = layer.neurons
+    assert [(top.story, top.token) for top in of_and.top] == [(1, " and"), (3, " and")]
+    assert (never.dead, never.role, never.top) == (True, None, ())
+    summary = summarise([layer])
+    assert (summary.neurons, summary.dead, summary.rare, summary.clear) == (2, 1, 1, 0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neo"])
+def test_a_neuron_writes_for_the_tokens_that_it_would_bring_about_alone(family: str):
+    """So large that nothing else is left of the stream, in the last block."""
+    config = tiny_model(
+        family=family, vocab_size=tokenizer().vocab_size, window=8 if family == "gpt_neo" else 0
+    )
+    params = jax.jit(Decoder(config).init)(jax.random.key(1), np.zeros((1, 2), np.int32))["params"]
+    params["final_norm"] = jnp.linspace(0.1, 2, config.d_model)
+    model = Model(config, params, tokenizer(), 0, False)
+    tokens_FS, effects_FS = written(model, np.asarray(params["layers"]["down"][1]), 8)
+    for index in (0, 9):
+        edit = {"block1/mlp": Add(1e6 * params["layers"]["down"][1, index])}
+        logits_V = np.asarray(look(model, np.array([[1, 5]]), edits=edit).logits)[0, 1]
+        assert tokens_FS[index].tolist() == np.argsort(-logits_V)[:8].tolist()
+        above_S = logits_V[tokens_FS[index]] - logits_V.mean()
+        np.testing.assert_allclose(effects_FS[index] / effects_FS[index, 0], above_S / above_S[0], rtol=1e-3)
 
 
 def test_sums_are_those_of_the_activations():
@@ -137,7 +187,7 @@ def test_sums_are_those_of_the_activations():
     counted_NT = find_passages(found).counted_NT
     groups_PNT = np.stack([found.tags_NT, 8 + found.tokens_NT % 3]).astype(np.int32)
     units = {"mine": Units(NEURONS, model.config.d_ff, as_they_are)}
-    activity = gather(model, found, units, counted_NT, groups_PNT, batch_size=7)["mine"]
+    activity = gather(model, found, units, counted_NT, groups_PNT, 11, batch_size=7)["mine"]
     seen = look(model, found.tokens_NT, found.segments_NT, capture=NEURONS)[NEURONS]
     activation_NF = np.asarray(seen, np.float64)[counted_NT]
     assert activity.tokens == len(activation_NF) == counted_NT.sum()
@@ -153,11 +203,11 @@ def test_sums_are_those_of_the_activations():
 def test_histograms_count_every_token_once():
     for layer in built_layers():
         assert {sum(neuron.histogram) for neuron in layer.neurons} == {layer.tokens}
-    values_N = np.random.default_rng(0).normal(size=1000) * 2.0 ** np.random.default_rng(1).integers(-12, 9, 1000)
+    rng = np.random.default_rng(0)
+    values_N = (rng.normal(size=1000) * 2.0 ** rng.integers(-12, 9, 1000)).astype(np.float32)
     values_N[:10] = 0
-    values_N = values_N.astype(np.float32)
     counted_N = np.arange(1000) % 4 > 0
-    sums = sum_up(values_N[None, :, None], counted_N[None], np.zeros((1, 1, 1000), np.int32), 1)
+    sums = sum_up(jnp.asarray(values_N)[None, :, None], counted_N[None], np.zeros((1, 1, 1000), int), 1)
     expected, _ = np.histogram(values_N[counted_N], [-np.inf, *EDGES, np.inf])
     np.testing.assert_array_equal(sums.bins_EF[:, 0], expected)
 
@@ -168,14 +218,14 @@ def test_what_is_kept_does_not_grow_with_the_stories():
         groups_PNT = np.zeros((1, *found.tokens_NT.shape), np.int32)
         units = {"mine": Units(NEURONS, 64, as_they_are)}
         counted_NT = found.segments_NT > 0
-        activity = gather(random_model(), found, units, counted_NT, groups_PNT, batch_size=4)["mine"]
+        activity = gather(random_model(), found, units, counted_NT, groups_PNT, 1, batch_size=4)["mine"]
         return [x.shape for x in jax.tree.leaves((activity.sums, activity.highest, activity.lowest))]
 
     assert kept(40) == kept(4)
 
 
 def test_the_protagonist_is_introduced_by_the_first_name_alone():
-    text = "One day, a girl named Lily saw Tom. Lily was happy! She said, \"Hi, Tom.\"\nTom ran."
+    text = 'One day, a girl named Lily saw Tom. Lily was happy! She said, "Hi, Tom."\nTom ran.'
     found = corpus(tokenizer(), [text, text.replace("Lily", "Ben")], 64)
     passages = find_passages(found)
     for row, name in enumerate(("Lily", "Ben")):
@@ -189,7 +239,7 @@ def test_the_protagonist_is_introduced_by_the_first_name_alone():
     places = {GROUPS[group] for group in np.unique(roles.groups_PNT[1][passages.counted_NT])}
     assert places == {("place", "sentence 1"), ("place", "sentences 2-3"), ("place", "sentences 4-7")}
     show = [passages.show(0, position) for position in np.flatnonzero(passages.counted_NT[0])]
-    assert show[0].before == "" and show[-1].after == ""
+    assert (show[0].before, show[-1].after) == ("", "")
     assert {"".join(passage).strip() for passage in show} == {
         "One day, a girl named Lily saw Tom.", "Lily was happy!", "She said, \"Hi, Tom.\"", "Tom ran."
     }  # fmt: skip

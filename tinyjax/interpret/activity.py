@@ -19,8 +19,10 @@ from tinyjax.interpret.capture import look
 from tinyjax.interpret.corpus import Corpus
 from tinyjax.sample.model import Model
 
-# Bins of histograms go by powers of two, so that no first pass is needed and models share them; the first and
-# the last have no end.
+Array = jax.Array | np.ndarray
+
+# Bins of histograms go by powers of two, so that no first pass is needed and models share them. The first and
+# the last have no end; what is an edge is in the bin farther from 0.
 _LEAST, _MOST = -8, 6
 _POWERS = 2.0 ** np.arange(_LEAST, _MOST + 1, dtype=np.float32)
 EDGES = np.array([*-_POWERS[::-1], 0, *_POWERS])
@@ -70,6 +72,7 @@ def gather(
     units: Mapping[str, Units],
     counted_NT: np.ndarray,
     groups_PNT: np.ndarray,
+    num_groups: int,
     *,
     keep: int = 20,
     batch_size: int = 16,
@@ -81,12 +84,12 @@ def gather(
       corpus: stories, one a row.
       units: what to look at, by name.
       counted_NT: which tokens count.
-      groups_PNT: int32 numbers of the groups a token is in, one of each way to part them; G is their largest
-        and 1.
+      groups_PNT: int32 numbers of the groups a token is in, one of each way to part them.
+      num_groups: G.
       keep: tokens to keep of each unit.
       batch_size: stories run at a time.
     """
-    step = jax.jit(functools.partial(_step, model, units, int(groups_PNT.max()) + 1))
+    step = jax.jit(functools.partial(_step, model, units, num_groups))
     weights = {name: one.weights for name, one in units.items()}
     ends = {name: (nothing(one.count, keep), nothing(one.count, keep)) for name, one in units.items()}
     totals = None
@@ -105,9 +108,7 @@ def nothing(units: int, keep: int) -> Extremes:
     return Extremes(np.full((units, keep), -np.inf, np.float32), place_FK, place_FK)
 
 
-def keep_highest(
-    kept: Extremes, activation_BTF: jax.Array, counted_BT: jax.Array, story_B: jax.Array
-) -> Extremes:
+def keep_highest(kept: Extremes, activation_BTF: Array, counted_BT: Array, story_B: Array) -> Extremes:
     """Returns the extremes with those of a batch among them; of equal ones the earlier stay."""
     masked_BTF = jnp.where(counted_BT[..., None], activation_BTF, -jnp.inf)
     best_B1F = masked_BTF.max(axis=1, keepdims=True)
@@ -125,7 +126,7 @@ def keep_highest(
     return Extremes(value_FK, choose(kept.story_FK, story_FB), choose(kept.position_FK, place_BF.T))
 
 
-def sum_up(activation_BTF: jax.Array, counted_BT: jax.Array, groups_PBT: jax.Array, num_groups: int) -> Sums:
+def sum_up(activation_BTF: Array, counted_BT: Array, groups_PBT: Array, num_groups: int) -> Sums:
     """Returns the sums over a batch."""
     width = activation_BTF.shape[-1]
     counted_N1 = counted_BT.reshape(-1, 1)
@@ -141,7 +142,7 @@ def sum_up(activation_BTF: jax.Array, counted_BT: jax.Array, groups_PBT: jax.Arr
     )
 
 
-def _histogram(activation_NF: jax.Array, counted_N1: jax.Array) -> jax.Array:
+def _histogram(activation_NF: jax.Array, counted_N1: Array) -> jax.Array:
     """Returns the counts between EDGES, by the exponents of the numbers: far cheaper than comparing."""
     half = len(EDGES) // 2  # edges on each side of 0
     _, exponent_NF = jnp.frexp(activation_NF)  # |x| < 2 ** exponent

@@ -52,13 +52,13 @@ class Settings:
 class Dictionary(NamedTuple):
     """The parameters, float32; the last three are measured, and stay."""
 
-    encoder_DF: jax.Array
-    encoder_bias_F: jax.Array
-    decoder_FE: jax.Array  # rows of norm 1
-    decoder_bias_E: jax.Array
-    mean_D: jax.Array  # of what is read
-    scale: jax.Array  # the root mean square of what is read, less its mean
-    target_scale: jax.Array  # of what is given
+    encoder_DF: Any
+    encoder_bias_F: Any
+    decoder_FE: Any  # rows of norm 1
+    decoder_bias_E: Any
+    mean_D: Any  # of what is read
+    scale: Any  # the root mean square of what is read, less its mean
+    target_scale: Any  # of what is given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Quality:
     dead: int  # features that are 0 on all tokens
 
 
-def encode(dictionary: Dictionary, read_BTD: jax.Array, *, active: int) -> jax.Array:
+def encode(dictionary: Dictionary, read_BTD: jax.Array | np.ndarray, *, active: int) -> jax.Array:
     """Returns the features [B, T, F], of which about `active` are not 0: equal ones go together."""
     centred_BTD = (read_BTD.astype(jnp.float32) - dictionary.mean_D) / dictionary.scale
     pre_BTF = centred_BTD @ dictionary.encoder_DF + dictionary.encoder_bias_F
@@ -161,10 +161,7 @@ def _draw(corpus: Corpus, settings: Settings) -> Iterator[_Batch]:
 
 
 def _start(model: Model, settings: Settings, batches: list[_Batch]) -> Dictionary:
-    """Returns a dictionary of random directions, which its encoder reads as the decoder writes them.
-
-    So it starts where each feature that is active brings what is given nearer to what was read.
-    """
+    """Returns a dictionary of random directions, which are read as they are written (as Gao et al. start)."""
     (mean_D, scale), (mean_E, target_scale) = _measure(model, settings, batches)
     key = jax.random.key(settings.seed)
     decoder_FE = _unit_rows(jax.random.normal(key, (settings.features, len(mean_E)), jnp.float32))

@@ -55,9 +55,9 @@ class Neuron:
     highest: float
     lowest: float
     active: float  # share of tokens on which it is not 0
-    histogram: tuple[int, ...]  # tokens below the first of activity.EDGES, between them, and from the last on
-    top: tuple[Top, ...]  # the strongest first, one of a story at most
-    role: Role  # the one that explains top tokens best
+    histogram: tuple[int, ...]  # tokens below the first of activity.EDGES, between them, and above the last
+    top: tuple[Top, ...]  # the strongest first, one of a story at most, and none on which it is not beyond 0
+    role: Role | None  # the one that explains top tokens best; None where it is dead
     means: dict[str, dict[str, float]]  # mean activation by kind of roles and group; no token, no group
     explained: dict[str, float]  # the share of its variance that lies between the groups, by kind
     promotes: tuple[tuple[str, float], ...]  # tokens it writes for, the first the most; see `written`
@@ -72,7 +72,8 @@ class Layer:
     tokens: int
     neurons: tuple[Neuron, ...]
     duplicates: tuple[tuple[int, int, float], ...]  # pairs and their correlation; none sought in wide layers
-    chance: float  # the selectivity of random tokens
+    kept: int  # top tokens at most
+    chance: float  # the selectivity of as many random tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +83,10 @@ class Summary:
     neurons: int
     dead: int
     in_duplicates: int  # neurons of which there is another
-    selectivity: float  # mean over those that are not dead
+    rare: int  # with fewer top tokens than are kept, so that what they share says little
+    selectivity: float  # mean over the others
     chance: float  # what random tokens have
-    clear: float  # share of those not dead whose selectivity is at least CLEAR
+    clear: float  # share of the others whose selectivity is at least CLEAR
     clear_roles: dict[str, int]  # of these, by kind of role
 
 
@@ -136,9 +138,10 @@ def describe(
       batch_size: stories in memory at a time.
       correlation: from which on two are duplicates.
     """
-    roles = find_roles(find_passages(corpus))
-    chance = roles.chance(min(keep, len(corpus.texts)))
-    found = gather(model, corpus, units, roles.counted_NT, roles.groups_PNT, keep=keep, batch_size=batch_size)
+    roles, keep = find_roles(find_passages(corpus)), min(keep, len(corpus.texts))
+    chance = roles.chance(keep)
+    arguments = model, corpus, units, roles.counted_NT, roles.groups_PNT, len(GROUPS)
+    found = gather(*arguments, keep=keep, batch_size=batch_size)
     return tuple(
         _layer(model, name, activity, writes[name], roles, correlation, chance)
         for name, activity in found.items()
@@ -147,16 +150,18 @@ def describe(
 
 def summarise(layers: Sequence[Layer]) -> Summary:
     """Returns the figures of some layers together."""
-    live = [neuron for layer in layers for neuron in layer.neurons if not neuron.dead]
-    clear = [neuron.role.kind for neuron in live if neuron.role.selectivity >= CLEAR]
-    count = sum(len(layer.neurons) for layer in layers)
+    every = [(neuron, layer.kept) for layer in layers for neuron in layer.neurons]
+    live = [(neuron.role, len(neuron.top) < kept) for neuron, kept in every if neuron.role is not None]
+    roles = [role for role, rare in live if not rare]
+    clear = [role.kind for role in roles if role.selectivity >= CLEAR]
     return Summary(
-        neurons=count,
-        dead=count - len(live),
+        neurons=len(every),
+        dead=len(every) - len(live),
         in_duplicates=sum(len({i for a, b, _ in layer.duplicates for i in (a, b)}) for layer in layers),
-        selectivity=float(np.mean([neuron.role.selectivity for neuron in live] or [0.0])),
+        rare=len(live) - len(roles),
+        selectivity=float(np.mean([role.selectivity for role in roles] or [0.0])),
         chance=float(np.mean([layer.chance for layer in layers])),
-        clear=len(clear) / max(len(live), 1),
+        clear=len(clear) / max(len(roles), 1),
         clear_roles={kind: clear.count(kind) for kind in ("word", *KINDS)},
     )
 
@@ -195,7 +200,7 @@ def _layer(
     sign_F = _signs(activity)
     dead_F = _dead(activity, moments.mean_F, writes_FD)
     ends = _strong_ends(activity, sign_F)
-    role_F = roles.best(ends.story_FK, ends.position_FK, np.isfinite(ends.value_FK))
+    role_F = dict(zip(*_best_roles(roles, ends, ~dead_F), strict=True))
     count = min(_SHOWN, model.tokenizer.vocab_size)
     promoted, suppressed = (written(model, s * sign_F[:, None] * writes_FD, count) for s in (1, -1))
     described = tuple(
@@ -210,7 +215,7 @@ def _layer(
             active=float(activity.sums.active_F[index] / activity.tokens),
             histogram=tuple(activity.sums.bins_EF[:, index].astype(int).tolist()),
             top=_top(roles, ends, index, int(sign_F[index])),
-            role=role_F[index],
+            role=role_F.get(index),
             means=_means(moments.group_GF[:, index], roles),
             explained={kind: float(share_F[index]) for kind, share_F in moments.explained.items()},
             promotes=_texts(model, promoted, index, 1),
@@ -219,7 +224,7 @@ def _layer(
         for index in range(len(writes_FD))
     )
     pairs = duplicates(activity, moments.mean_F, ~dead_F, correlation)
-    return Layer(name, activity.tokens, described, pairs, chance)
+    return Layer(name, activity.tokens, described, pairs, ends.value_FK.shape[1], chance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,6 +271,12 @@ def _strong_ends(activity: Activity, sign_F: np.ndarray) -> Extremes:
     return Extremes(*(np.where(sign_F[:, None] > 0, upper, lower) for upper, lower in pairs))
 
 
+def _best_roles(roles: Roles, ends: Extremes, live_F: np.ndarray) -> tuple[list[int], list[Role]]:
+    """Returns the units that are not dead, and their roles."""
+    value_FK, story_FK, position_FK = (column_FK[live_F] for column_FK in ends)
+    return np.flatnonzero(live_F).tolist(), roles.best(story_FK, position_FK, value_FK > 0)
+
+
 def _dead(activity: Activity, mean_F: np.ndarray, writes_FD: np.ndarray) -> np.ndarray:
     above_F = activity.highest.value_FK[:, 0] - mean_F
     below_F = activity.lowest.value_FK[:, 0] + mean_F
@@ -293,7 +304,7 @@ def _top(roles: Roles, ends: Extremes, index: int, sign: int) -> tuple[Top, ...]
     return tuple(
         Top(story, position, *roles.passages.show(story, position), sign * value)
         for value, story, position in rows
-        if np.isfinite(value)
+        if value > 0
     )
 
 
