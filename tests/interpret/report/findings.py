@@ -61,7 +61,7 @@ def _head(i: int) -> dict[str, Any]:
         by_distance=(0.1, 0.6, *[0.3 / 38] * 38), reach=(0, 1, 20), reach_even=(2, 10, 30), explained=0.25,
         explained_beyond=0.5, explained_source=0.05, entropy=Share(1.5, 3.0),
         own=0.1, previous=0.6, first=0.05, same=share, induction=share, induction_random=share,
-        classes=classes, by_query=dict.fromkeys(classes, dict.fromkeys(classes, share)),
+        classes=classes, by_query=dict.fromkeys(classes, classes), queries=dict.fromkeys(classes, 50),
     )  # fmt: skip
     removal = Removal(head.layer, head.head, 0.5 if i == 5 else 0.001 * i, 0.01)
     return dataclasses.asdict(head) | {"removal": dataclasses.asdict(removal)}
@@ -69,7 +69,7 @@ def _head(i: int) -> dict[str, Any]:
 
 def _layer(number: int, neurons: int, sentence: tuple[str, str], selectivity: float) -> Layer:
     described = tuple(_neuron(i, number, sentence, selectivity) for i in range(neurons))
-    return Layer(f"block{number}/neurons", 4321, described, ((0, 1, 0.97),), 0.2)
+    return Layer(f"block{number}/neurons", 4321, described, ((0, 1, 0.97),), 9, 0.2)
 
 
 def _neuron(index: int, layer: int, sentence: tuple[str, str], selectivity: float) -> Neuron:
@@ -80,7 +80,7 @@ def _neuron(index: int, layer: int, sentence: tuple[str, str], selectivity: floa
     return Neuron(
         index=index, dead=index == 11, sign=-1 if index % 2 else 1, mean=0.1, deviation=0.5, highest=2.0,
         lowest=-1.0, active=1.0, histogram=(0,) * 12 + (100, 4000, 200, 21) + (0,) * 16, top=top,
-        role=Role("word", word.lower(), 0.9, max(selectivity - index / 100, 0)),
+        role=None if index == 11 else Role("word", word.lower(), 0.9, selectivity - index / 100),
         means={"word class": {"noun": 0.6, "verb": -0.4}, "place": {"sentence 1": 0.2}},
         explained={"word class": 0.3, "place": 0.01},
         promotes=((" cake", 1.5),), suppresses=((" sad", -1.2),),

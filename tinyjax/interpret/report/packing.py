@@ -57,7 +57,8 @@ def _units(findings: dict[str, Any]) -> Iterator[Unit]:
         for number, layer in enumerate(of["layers"]):
             for neuron in layer["neurons"]:
                 scale = findings["scales"][kind][row]
-                yield neuron | {"kind": kind, "layer": number, "row": row, "scale": scale}
+                telling = is_telling(neuron, layer["kept"])
+                yield neuron | {"kind": kind, "layer": number, "row": row, "scale": scale, "telling": telling}
                 row += 1
 
 
@@ -69,9 +70,18 @@ def _fit(findings: dict[str, Any], units: Sequence[Unit]) -> _Shown:
         sizes = [_size(unit, kept) for unit in units]
         if sum(sizes) <= UNITS_LIMIT and len(units) <= most:
             return _Shown(units, kept)
-    order = sorted(range(len(units)), key=lambda i: (units[i]["dead"], -units[i]["role"]["selectivity"], i))
+    order = sorted(range(len(units)), key=lambda i: (-_selectivity(units[i]), i))
     fitting = int(np.searchsorted(np.cumsum([sizes[i] for i in order]), UNITS_LIMIT))
     return _Shown([units[i] for i in sorted(order[: min(fitting, most)])], _KEPT[-1])
+
+
+def is_telling(unit: Unit, kept: int) -> bool:
+    """Returns whether a unit is alive, and has enough top tokens for what they share to say something."""
+    return unit["role"] is not None and len(unit["top"]) >= kept
+
+
+def _selectivity(unit: Unit) -> float:
+    return unit["role"]["selectivity"] if unit["telling"] else -1.0
 
 
 def _size(unit: Unit, kept: int) -> int:
@@ -87,6 +97,7 @@ def _short(unit: Unit, kept: int, sentences: dict[str, int]) -> dict[str, Any]:
         "layer": unit["layer"],
         "index": unit["index"],
         "dead": unit["dead"],
+        "telling": unit["telling"],
         "sign": unit["sign"],
         "scale": _round(unit["scale"]),
         "mean": _round(unit["mean"]),
@@ -95,8 +106,7 @@ def _short(unit: Unit, kept: int, sentences: dict[str, int]) -> dict[str, Any]:
         "lowest": _round(unit["lowest"]),
         "active": _round(unit["active"]),
         "histogram": unit["histogram"],
-        "role": [unit["role"]["kind"], unit["role"]["name"]]
-        + [_round(unit["role"][name]) for name in ("share", "selectivity")],
+        "role": _role(unit["role"]),
         "means": {
             kind: {group: _round(mean) for group, mean in groups.items()}
             for kind, groups in unit["means"].items()
@@ -106,6 +116,10 @@ def _short(unit: Unit, kept: int, sentences: dict[str, int]) -> dict[str, Any]:
         "suppresses": [[text, _round(value)] for text, value in unit["suppresses"]],
         "top": [_top(top, sentences) for top in unit["top"][:kept]],
     }
+
+
+def _role(role: dict[str, Any] | None) -> list[Any] | None:
+    return role and [role["kind"], role["name"], _round(role["share"]), _round(role["selectivity"])]
 
 
 def _round(value: float) -> float:

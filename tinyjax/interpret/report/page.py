@@ -7,7 +7,7 @@ from typing import Any
 
 from tinyjax.evaluate.report.page import make_environment, policy_hash
 from tinyjax.interpret.report import figures
-from tinyjax.interpret.report.packing import pack
+from tinyjax.interpret.report.packing import is_telling, pack
 
 _FOLDER = pathlib.Path(__file__).parent
 _SHARED = _FOLDER.parent.parent / "evaluate" / "report"
@@ -55,7 +55,7 @@ def _selectivities(findings: dict[str, Any]) -> list[float]:
         neuron["role"]["selectivity"]
         for layer in findings["units"]["neurons"]["layers"]
         for neuron in layer["neurons"]
-        if not neuron["dead"]
+        if is_telling(neuron, layer["kept"])
     ]
 
 

@@ -129,7 +129,7 @@ function makeReader() {
   // The first word after the middle, so that there is something to look back at.
   function firstOfInterest() {
     const middle = Math.floor(story.tokens.length / 2);
-    const found = story.tokens.findIndex((text, i) => i >= middle && /^ ?[A-Za-z]{2}/.test(text));
+    const found = story.tokens.findIndex((text, i) => i >= middle && /^ [A-Za-z]{2}/.test(text));
     return found < 0 ? middle : found;
   }
 
@@ -317,7 +317,7 @@ const reader = makeReader();
 function words(unit) {
   const sentences = unit.top.map(([sentence]) => data.sentences[sentence]);
   const writes = [...unit.promotes, ...unit.suppresses].map(([text]) => text);
-  return [nameOf(unit), `${unit.layer}.${unit.index}`, ...unit.role.slice(0, 2), ...sentences, ...writes].join(" ").toLowerCase();
+  return [nameOf(unit), `${unit.layer}.${unit.index}`, ...(unit.role ?? ["dead"]).slice(0, 2), ...sentences, ...writes].join(" ").toLowerCase();
 }
 
 function topTokens(list, unit, tops) {
@@ -395,10 +395,11 @@ function writes(into, pairs) {
 
 function card(unit) {
   const made = document.getElementById("unit").content.firstElementChild.cloneNode(true);
-  const [kind, name, share, selectivity] = unit.role;
-  get("h3", made).append(`${nameOf(unit)}: `, unit.dead ? "dead" : kind === "word" ? `the word “${name}”` : name);
-  get(".facts", made).textContent = `${kind} of ${percent(share)} of its strongest tokens, selectivity ${selectivity.toFixed(2)}; `
-    + `${short(unit.lowest)} to ${short(unit.highest)}, mean ${short(unit.mean)} ± ${short(unit.deviation)}, not 0 on ${percent(unit.active)} of tokens`;
+  const [kind, name, share, selectivity] = unit.role ?? [];
+  get("h3", made).append(`${nameOf(unit)}: `, unit.role ? (kind === "word" ? `the word “${name}”` : name) : "dead");
+  const rare = unit.role && !unit.telling ? "active in too few stories to tell; " : "";
+  const said = unit.role ? `${rare}${kind} of ${percent(share)} of its strongest tokens, selectivity ${selectivity.toFixed(2)}; ` : "";
+  get(".facts", made).textContent = `${said}${short(unit.lowest)} to ${short(unit.highest)}, mean ${short(unit.mean)} ± ${short(unit.deviation)}, not 0 on ${percent(unit.active)} of tokens`;
   topTokens(get(".tops", made), unit, unit.top.slice(0, 5));
   const details = get("details", made);
   details.addEventListener("toggle", () => {
@@ -417,7 +418,7 @@ function card(unit) {
 }
 
 const ORDERS = {
-  selectivity: (unit) => (unit.dead ? -1 : unit.role[3]),
+  selectivity: (unit) => (unit.telling ? unit.role[3] : -1),
   peak: (unit) => Math.max(unit.highest - unit.mean, unit.mean - unit.lowest) / (unit.deviation || Infinity),
   explained: (unit) => unit.explained["word class"] ?? 0,
   order: (unit) => -(unit.layer * 1e6 + unit.index),
@@ -434,7 +435,7 @@ function setUpUnits(browser) {
 
   function matches(unit) {
     if (form.layer?.value && unit.layer !== Number(form.layer.value)) return false;
-    if (form.role.value && unit.role[0] !== form.role.value) return false;
+    if (form.role.value && unit.role?.[0] !== form.role.value) return false;
     return form.query.value.toLowerCase().split(/\s+/).every((word) => texts.get(unit).includes(word));
   }
 

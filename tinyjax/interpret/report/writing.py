@@ -19,9 +19,9 @@ _SHAPE = {
     "heads": [{"kind": _TEXT}],
     "units": {
         "neurons": {
-            "layers": [{"neurons": [{"dead": "true or false", "role": {"selectivity": _NUMBER}}]}],
+            "layers": [{"kept": _NUMBER, "neurons": [{"top": [None], "role?": {"selectivity": _NUMBER}}]}],
             "summary": dict.fromkeys(
-                ("neurons", "dead", "in_duplicates", "selectivity", "chance", "clear"), _NUMBER
+                ("neurons", "dead", "in_duplicates", "rare", "selectivity", "chance", "clear"), _NUMBER
             )
             | {"clear_roles": dict.fromkeys(("word", "word class", "place", "introduction"), _NUMBER)},
         }
