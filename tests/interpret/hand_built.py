@@ -12,7 +12,7 @@ from tinyjax.sample.model import Model
 
 LENGTH, VOCAB = 33, 16  # token 0 is bos
 WIDTH = LENGTH + 2 * VOCAB + 1  # features: the position, the token, what head 0 of block 0 writes, a constant
-NAMES = (1, 2)
+NAMES, ARTICLES, NOUNS = (1, 2), (3, 6), (4, 5)
 TOKEN, PREVIOUS, ALWAYS = LENGTH, LENGTH + VOCAB, LENGTH + 2 * VOCAB  # positions stand at 0
 STRONG = 10.0  # of features that are 5 or so after the norm: attention is all but one-hot
 
@@ -29,9 +29,10 @@ BACK = {d: scores([(p, p - d) for p in range(d, LENGTH)]) for d in (1, 3)}
 TO_FIRST = scores([(ALWAYS, 0)])
 TO_SAME = scores([(TOKEN + v, TOKEN + v) for v in range(VOCAB)]) - scores([(p, p) for p in range(LENGTH)])
 TO_NAMES = scores([(ALWAYS, TOKEN + v) for v in NAMES])
+ARTICLES_TO_NOUNS = scores([(TOKEN + v, TOKEN + w) for v in ARTICLES for w in NOUNS])
 TO_WHAT_FOLLOWED = scores([(TOKEN + v, PREVIOUS + v) for v in range(VOCAB)])
 EVENLY = scores([])
-HEADS = [[BACK[1], BACK[3], TO_FIRST, TO_SAME], [TO_WHAT_FOLLOWED, TO_NAMES, EVENLY, EVENLY]]
+HEADS = [[BACK[1], BACK[3], TO_FIRST, TO_SAME], [TO_WHAT_FOLLOWED, TO_NAMES, EVENLY, ARTICLES_TO_NOUNS]]
 
 
 def hand_built() -> Model:
@@ -59,7 +60,7 @@ def hand_built() -> Model:
 
 
 def random_stories(rows: int, length: int, vocab_size: int, seed: int = 0) -> Corpus:
-    """Returns stories of random tokens, of different lengths; those of NAMES are names."""
+    """Returns stories of random tokens, of different lengths; NAMES are names, and so on."""
     rng = np.random.default_rng(seed)
     ids_NT = np.pad(rng.integers(1, vocab_size, (rows, length), np.int32), ((0, 0), (1, 0)))
     segments_NT = (np.arange(length) < rng.integers(length // 2, length + 1, (rows, 1))).astype(np.int32)
@@ -67,6 +68,8 @@ def random_stories(rows: int, length: int, vocab_size: int, seed: int = 0) -> Co
     kinds_V = np.arange(vocab_size) % len(WordClass)
     kinds_V[:8] = WordClass.OTHER
     kinds_V[list(NAMES)] = WordClass.NAME
+    kinds_V[list(ARTICLES)] = WordClass.ARTICLE
+    kinds_V[list(NOUNS)] = WordClass.NOUN
     return Corpus(
         texts=("",) * rows,
         tokens_NT=tokens_NT,

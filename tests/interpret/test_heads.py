@@ -37,7 +37,7 @@ def model_of(family: str) -> Model:
 
 @functools.cache
 def hand_built_heads() -> dict[tuple[int, int], Head]:
-    found = study(hand_built(), random_stories(12, 33, vocab_size=16), batch=5)
+    found = study(hand_built(), random_stories(60, 33, vocab_size=16), batch=25)
     return {(head.layer, head.head): head for head in found}
 
 
@@ -50,7 +50,7 @@ def test_every_head_is_found_for_what_it_was_built_to_do():
     kinds = {at: head.kind for at, head in hand_built_heads().items()}
     assert kinds == {
         (0, 0): "local", (0, 1): "local", (0, 2): "first token", (0, 3): "same token",
-        (1, 0): "induction", (1, 1): "semantic", (1, 2): "mixed", (1, 3): "mixed",
+        (1, 0): "induction", (1, 1): "semantic", (1, 2): "mixed", (1, 3): "semantic",
     }  # fmt: skip
 
 
@@ -78,6 +78,16 @@ def test_the_head_that_looks_for_names_does_so_more_than_its_distances_would():
     assert "NAME" in hand_built_heads()[1, 1].evidence
     evenly = hand_built_heads()[1, 2].classes["NAME"]
     assert evenly.share == pytest.approx(evenly.even, rel=0.15)
+
+
+def test_the_head_of_which_articles_look_at_nouns_is_told_by_the_articles():
+    """As in figure 20 of the paper, (1) and (2)."""
+    found = hand_built_heads()[1, 3]
+    articles, names = found.by_query["ARTICLE"]["NOUN"], found.by_query["NAME"]["NOUN"]
+    assert articles.share > 2.5 * articles.distance
+    assert names.share == pytest.approx(names.even, abs=0.1)
+    assert "ARTICLE look at NOUN" in found.evidence
+    assert "all words look" not in found.evidence
 
 
 def test_an_even_head_has_the_entropy_of_even_attention():

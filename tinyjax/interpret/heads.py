@@ -192,11 +192,12 @@ def _favours(head: Head, source: str) -> list[str]:
     found = {"all words": head.classes[source]} | {
         name: head.by_query[name][source] for name in others if head.queries[name] >= FEW
     }
-    return [
-        f"{query} look at {source} for {part.share:.0%} (by distance: {part.distance:.0%})"
+    texts = {
+        query: f"{query} look at {source} for {part.share:.0%} (by distance: {part.distance:.0%})"
         for query, part in found.items()
         if part.share - part.distance >= max(EXCESS, (LIFT - 1) * part.distance)
-    ]
+    }
+    return [texts["all words"]] if "all words" in texts else list(texts.values())
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
