@@ -16,7 +16,7 @@ from tinyjax.tokenizer.training import train_tokenizer
 TEXTS = tuple(story.text for story in stories(40))
 PRONOUNS = (" She", " They", " his", " him")
 ON_AND, ON_PRONOUNS, SAME, OPPOSITE, DEAD = 3, 4, 5, 6, 7  # neurons of block 0
-WRITES = " was"  # what the neuron on " and" writes for
+WRITES = " was"  # what the neuron on " and" writes for, and the upper end of the opposite one
 
 
 @functools.cache
@@ -58,5 +58,5 @@ def built_model() -> Model:
         layers["gate"][0, :, neuron] = layers["up"][0, :, neuron] = 0
         layers["gate"][0, dimension, neuron] = 3
         layers["up"][0, dimension, neuron] = {OPPOSITE: -1, DEAD: 0}.get(neuron, 1)
-    layers["down"][0, ON_AND] = params["head"][piece(WRITES)]
+    layers["down"][0, [ON_AND, OPPOSITE]] = params["head"][piece(WRITES)]
     return Model(model.config, params, model.tokenizer, 0, False)

@@ -64,7 +64,7 @@ def identity(source: str, width: int, scale: float = 1.0) -> Features:
     zero = np.zeros(width, np.float32)
     one = np.float32(1)
     dictionary = Dictionary(
-        both.T, np.zeros(2 * width, np.float32), np.float32(scale) * both, zero, zero, one, one
+        both.T, np.zeros(2 * width, np.float32), np.float32(scale) * both, zero, zero, one, zero, one
     )
     return Features(Settings(source, source, 2 * width, active=width), jax.tree.map(jnp.asarray, dictionary))
 
@@ -77,6 +77,13 @@ def test_planted_features_are_recovered():
     assert quality.recovered > 0.9
     assert quality.active <= 2.01
     assert trained().unexplained[-1] < 0.1 < trained().unexplained[0]
+
+
+def test_the_size_of_activations_makes_no_difference():
+    model, short = planted_model(), dataclasses.replace(SETTINGS, steps=20)
+    large = dataclasses.replace(model, params=model.params | {"embedding": 1000 * model.params["embedding"]})
+    one, other = (train(each, small_corpus(), short).unexplained for each in (model, large))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
 
 
 def test_directions_have_length_one():

@@ -78,6 +78,16 @@ def test_a_neuron_of_the_lower_end_is_told_of_by_that_end():
     ]
     assert lower.top[0].activation == lower.lowest == -upper.highest < 0
     assert lower.role == upper.role
+    assert lower.suppresses[0][0] == WRITES
+
+
+def test_bos_and_padding_are_left_out():
+    tokens_NT, segments_NT = small_corpus().tokens_NT, small_corpus().segments_NT
+    assert (tokens_NT[:, 0] == tokenizer().bos_id).all()
+    for layer in built_layers():
+        assert layer.tokens == np.count_nonzero(segments_NT) - len(segments_NT)
+        tops = [top for neuron in layer.neurons for top in neuron.top]
+        assert all(top.position > 0 and segments_NT[top.story, top.position] for top in tops)
 
 
 def test_the_sentence_around_a_token_is_shown():

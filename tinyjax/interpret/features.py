@@ -32,6 +32,7 @@ from tinyjax.interpret.passages import is_text
 from tinyjax.parallel.sharding import check_divides, put_batch
 from tinyjax.sample.model import Model
 
+_TRAINED = ("encoder_DF", "encoder_bias_F", "decoder_FE", "decoder_bias_E")  # of a dictionary
 _MEASURED = 8  # batches from which the size of activations is taken
 
 
@@ -43,14 +44,14 @@ class Settings:
     target: str  # the one that it gives: the same, or what follows from it
     features: int
     active: int = 16  # features at most that are not 0 on a token
-    steps: int = 1000
+    steps: int = 300
     batch_size: int = 16  # stories a step
-    learning_rate: float = 3e-3  # constant, then falling to 0 over the last fifth
+    learning_rate: float = 1e-2  # constant, then falling to 0 over the last fifth
     seed: int = 0
 
 
 class Dictionary(NamedTuple):
-    """The parameters, float32; the last three are measured, and stay."""
+    """The parameters, float32; the last four are measured, and stay."""
 
     encoder_DF: Any
     encoder_bias_F: Any
@@ -58,7 +59,8 @@ class Dictionary(NamedTuple):
     decoder_bias_E: Any
     mean_D: Any  # of what is read
     scale: Any  # the root mean square of what is read, less its mean
-    target_scale: Any  # of what is given
+    target_mean_E: Any  # of what is given
+    target_scale: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,8 @@ def encode(dictionary: Dictionary, read_BTD: jax.Array | np.ndarray, *, active: 
 
 def decode(dictionary: Dictionary, feature_BTF: jax.Array) -> jax.Array:
     """Returns what the features stand for: [B, T, E]."""
-    return feature_BTF @ dictionary.decoder_FE * dictionary.target_scale + dictionary.decoder_bias_E
+    out_BTE = feature_BTF @ dictionary.decoder_FE + dictionary.decoder_bias_E
+    return out_BTE * dictionary.target_scale + dictionary.target_mean_E
 
 
 def train(model: Model, corpus: Corpus, settings: Settings, mesh: Mesh | None = None) -> Features:
@@ -166,11 +169,16 @@ def _start(model: Model, settings: Settings, batches: list[_Batch]) -> Dictionar
     key = jax.random.key(settings.seed)
     decoder_FE = _unit_rows(jax.random.normal(key, (settings.features, len(mean_E)), jnp.float32))
     other_FD = _unit_rows(jax.random.normal(key, (settings.features, len(mean_D)), jnp.float32))
-    bias_F = jnp.zeros(settings.features, jnp.float32)
     return Dictionary(
-        other_FD.T, bias_F, decoder_FE, jnp.asarray(mean_E, jnp.float32), jnp.asarray(mean_D, jnp.float32),
-        jnp.float32(scale), jnp.float32(target_scale),
-    )  # fmt: skip
+        encoder_DF=other_FD.T,
+        encoder_bias_F=jnp.zeros(settings.features, jnp.float32),
+        decoder_FE=decoder_FE,
+        decoder_bias_E=jnp.zeros(len(mean_E), jnp.float32),
+        mean_D=jnp.asarray(mean_D, jnp.float32),
+        scale=jnp.float32(scale),
+        target_mean_E=jnp.asarray(mean_E, jnp.float32),
+        target_scale=jnp.float32(target_scale),
+    )
 
 
 def _measure(model: Model, settings: Settings, batches: list[_Batch]) -> list[tuple[np.ndarray, float]]:
@@ -216,9 +224,7 @@ def _step(
 
     def left(dictionary: Dictionary) -> jax.Array:
         fixed = jax.tree.map(jax.lax.stop_gradient, dictionary)
-        measured = dictionary._replace(
-            mean_D=fixed.mean_D, scale=fixed.scale, target_scale=fixed.target_scale
-        )
+        measured = fixed._replace(**{name: getattr(dictionary, name) for name in _TRAINED})
         out_BTE = decode(measured, encode(measured, read_BTD, active=settings.active))
         error_BT = jnp.mean(jnp.square((out_BTE - given_BTE) / fixed.target_scale), axis=-1)
         return jnp.sum(error_BT, where=text_BT) / jnp.maximum(text_BT.sum(), 1)
