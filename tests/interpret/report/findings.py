@@ -38,7 +38,7 @@ def make(
         },
         "corpus": {"source": "stories.txt", "stories": 20, "tokens": 4321, "fingerprint": fingerprint},
         "heads": [_head(i) for i in range(LAYERS * HEADS)],
-        "measured": {"stories": 5, "tokens": 1234},
+        "measured": {"heads": 4321, "losses": 1234},
         "lens_losses": [6.5, 3.0, 1.5],
         "units": {
             "neurons": {

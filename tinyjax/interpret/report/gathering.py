@@ -23,7 +23,8 @@ from tinyjax.textio import Record
 
 LENGTH = 512  # tokens of a story that are looked at, at most
 STORY_TOKENS = 224  # ... of those that are shown token by token
-REMOVAL_TOKENS = 20_000  # about; the model reads them once for each head
+HEAD_TOKENS = 200_000  # about: patterns take long, and shares of so many queries no longer change
+REMOVAL_TOKENS = 20_000  # about: the model reads them once for each head
 _NUM_STORIES = 3
 _HELD_OUT = 10  # one of so many stories is kept from a dictionary, to measure it with
 _FEATURES = 8  # of a dictionary, for each number of what it reads
@@ -62,9 +63,9 @@ def gather(
     length = min(LENGTH, model.config.context_length)
     taken = take(model, records, plan.num_tokens, length)
     read = _corpus(model, taken, length)
-    told(f"heads, over {read.num_tokens:,} tokens")
-    heads = study(model, read)
-    some = _first(read, REMOVAL_TOKENS)
+    many, some = _first(read, HEAD_TOKENS), _first(read, REMOVAL_TOKENS)
+    told(f"heads, over {many.num_tokens:,} tokens")
+    heads = study(model, many)
     told(f"loss without each head, over {some.num_tokens:,} tokens")
     lost = removals(model, some)
     told("neurons")
@@ -81,7 +82,7 @@ def gather(
         "about": _about(model, plan),
         "corpus": _described(read, plan),
         "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(heads, lost, strict=True)],
-        "measured": {"stories": len(some.texts), "tokens": some.num_tokens},  # of which the losses are
+        "measured": {"heads": many.num_tokens, "losses": some.num_tokens},  # over so many tokens
         "lens_losses": lens_losses(model, some),
         "units": _dict(units),
         "edges": EDGES,

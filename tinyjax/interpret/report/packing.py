@@ -119,7 +119,9 @@ def _short(unit: Unit, kept: int, sentences: dict[str, int]) -> dict[str, Any]:
 
 
 def _role(role: dict[str, Any] | None) -> list[Any] | None:
-    return role and [role["kind"], role["name"], _round(role["share"]), _round(role["selectivity"])]
+    if role is None:
+        return None
+    return [role["kind"], role["name"], _round(role["share"]), _round(role["selectivity"])]
 
 
 def _round(value: float) -> float:
