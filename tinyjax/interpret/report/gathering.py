@@ -15,7 +15,7 @@ from tinyjax.interpret.attribution import lens_losses
 from tinyjax.interpret.corpus import Corpus, classes_of, corpus
 from tinyjax.interpret.features import Features, Settings, evaluate, list_features, train
 from tinyjax.interpret.heads import removals, study
-from tinyjax.interpret.neurons import neurons, summarise
+from tinyjax.interpret.neurons import Layer, neurons, summarise
 from tinyjax.interpret.report.stories import show_stories
 from tinyjax.model.parameters import count
 from tinyjax.sample.model import Model
@@ -63,31 +63,18 @@ def gather(
     length = min(LENGTH, model.config.context_length)
     taken = take(model, records, plan.num_tokens, length)
     read = _corpus(model, taken, length)
-    many, some = _first(read, HEAD_TOKENS), _first(read, REMOVAL_TOKENS)
-    told(f"heads, over {many.num_tokens:,} tokens")
-    heads = study(model, many)
-    told(f"loss without each head, over {some.num_tokens:,} tokens")
-    lost = removals(model, some)
+    of_heads = _heads(model, read, told)
     told("neurons")
-    layers = neurons(model, read)
-    units: dict[str, dict[str, Any]] = {"neurons": {"layers": layers, "summary": summarise(layers)}}
-    trained = None
+    units, trained = {"neurons": _with_summary(neurons(model, read))}, None
     if plan.features is not None:
         told("features: training a dictionary")
         trained, units["features"] = _features(model, taken, length, plan.features)
     told("stories")
-    texts = plan.stories or _chosen(read, min(STORY_TOKENS, length))
-    shown = corpus(model.tokenizer, texts, min(STORY_TOKENS, length))
-    found = {
-        "about": _about(model, plan),
-        "corpus": _described(read, plan),
-        "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(heads, lost, strict=True)],
-        "measured": {"heads": many.num_tokens, "losses": some.num_tokens},  # over so many tokens
-        "lens_losses": lens_losses(model, some),
-        "units": _dict(units),
-        "edges": EDGES,
-    }
-    return _plain(found | show_stories(model, shown, found["units"], trained))
+    shown = _shown(model, read, plan, min(STORY_TOKENS, length))
+    listed = {kind: _dict(of) for kind, of in units.items()}
+    of_stories = show_stories(model, shown, listed, trained)
+    about = {"about": _about(model, plan), "corpus": _described(read, plan)}
+    return _plain(about | of_heads | {"units": listed, "edges": EDGES} | of_stories)
 
 
 def take(model: Model, records: Iterable[Record], num_tokens: int, length: int) -> list[Record]:
@@ -112,6 +99,23 @@ def _corpus(model: Model, records: Sequence[Record], length: int) -> Corpus:
     return corpus(model.tokenizer, [record.text for record in records], length, tags)
 
 
+def _heads(model: Model, read: Corpus, told: Told) -> dict[str, Any]:
+    many, some = _first(read, HEAD_TOKENS), _first(read, REMOVAL_TOKENS)
+    told(f"heads, over {many.num_tokens:,} tokens")
+    heads = study(model, many)
+    told(f"loss without each head, over {some.num_tokens:,} tokens")
+    lost = removals(model, some)
+    return {
+        "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(heads, lost, strict=True)],
+        "lens_losses": lens_losses(model, some),
+        "measured": {"heads": many.num_tokens, "losses": some.num_tokens},  # over so many tokens
+    }
+
+
+def _with_summary(layers: tuple[Layer, ...]) -> dict[str, Any]:
+    return {"layers": layers, "summary": summarise(layers)}
+
+
 def _first(read: Corpus, num_tokens: int) -> Corpus:
     """Returns the first stories, as many as have so many tokens."""
     tokens_N = (read.segments_NT > 0).sum(axis=1).cumsum()
@@ -133,16 +137,14 @@ def _features(
         "settings": settings,
         "quality": evaluate(model, _corpus(model, held_out, length), trained),
         "unexplained": trained.unexplained,
-        "layers": (layer,),
-        "summary": summarise([layer]),
-    }
+    } | _with_summary((layer,))
 
 
-def _chosen(read: Corpus, length: int) -> list[str]:
-    """Returns the first stories that are shown to their end, or the first ones."""
+def _shown(model: Model, read: Corpus, plan: Plan, length: int) -> Corpus:
+    """Returns the stories to show: those given, or the first ones, best such as are shown to their end."""
     tokens_N = (read.segments_NT > 0).sum(axis=1)
     whole = [text for text, tokens in zip(read.texts, tokens_N, strict=True) if tokens < length]
-    return [*whole, *read.texts][:_NUM_STORIES]
+    return corpus(model.tokenizer, plan.stories or [*whole, *read.texts][:_NUM_STORIES], length)
 
 
 def _about(model: Model, plan: Plan) -> dict[str, Any]:

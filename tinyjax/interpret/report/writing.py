@@ -62,6 +62,7 @@ def write_report(
     """
     out = epath.Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_file(out / "report.json", json.dumps(findings, ensure_ascii=False, allow_nan=False).encode())
+    text = json.dumps(findings, ensure_ascii=False, allow_nan=False)
+    write_file(out / "report.json", text.encode("utf-8", "backslashreplace"))
     write_file(out / "report.html", render(findings, others).encode("utf-8", "backslashreplace"))
     return out / "report.html"
