@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyjax.interpret.activity import EDGES
 from tinyjax.interpret.corpus import WordClass
+from tinyjax.interpret.features import Quality
 from tinyjax.interpret.heads import ClassShare, Head, Removal, Share
 from tinyjax.interpret.neurons import Layer, Neuron, Top, summarise
 from tinyjax.interpret.roles import Role
@@ -28,8 +29,32 @@ def make(
     fingerprint: str = "same",
     selectivity: float = 0.9,
     neurons: int = NEURONS,
+    features: bool = False,
 ) -> dict[str, Any]:
     """Returns findings; each neuron's top tokens are a word with the sentence around it."""
+    findings = _without_features(name, stories, sentence, fingerprint, selectivity, neurons)
+    if features:
+        layer = dataclasses.replace(
+            _layer(5, neurons, sentence, selectivity), name="features of block1/residual"
+        )
+        findings["units"]["features"] = _units([layer]) | {
+            "settings": {"source": "block1/residual", "features": neurons},
+            "quality": dataclasses.asdict(Quality(999, 1.5, 1.75, 6.5, 0.95, 0.875, 15.5, 2)),
+        }
+        findings["scales"]["features"] = [2.0] * neurons
+        for story in findings["stories"]:
+            story["units"]["features"] = _values(len(story["tokens"]), neurons)
+    return findings
+
+
+def _without_features(
+    name: str,
+    stories: Sequence[Sequence[str]],
+    sentence: tuple[str, str],
+    fingerprint: str,
+    selectivity: float,
+    neurons: int,
+) -> dict[str, Any]:
     layers = [_layer(number, neurons, sentence, selectivity) for number in range(LAYERS)]
     return {
         "about": {
@@ -40,17 +65,19 @@ def make(
         "heads": [_head(i) for i in range(LAYERS * HEADS)],
         "measured": {"heads": 4321, "losses": 1234},
         "lens_losses": [6.5, 3.0, 1.5],
-        "units": {
-            "neurons": {
-                "layers": [dataclasses.asdict(layer) for layer in layers],
-                "summary": dataclasses.asdict(summarise(layers)),
-            }
-        },
+        "units": {"neurons": _units(layers)},
         "edges": EDGES.tolist(),
         "scales": {"neurons": [2.0] * (LAYERS * neurons)},
         "stories": [_story(["⟨start⟩", *(f" {word}" for word in words)], neurons) for words in stories],
         "vocabulary": {"1": " dragon", "2": " Lily", "3": " ball"},
     }  # fmt: skip
+
+
+def _units(layers: list[Layer]) -> dict[str, Any]:
+    return {
+        "layers": [dataclasses.asdict(layer) for layer in layers],
+        "summary": dataclasses.asdict(summarise(layers)),
+    }
 
 
 def _head(i: int) -> dict[str, Any]:
@@ -94,17 +121,21 @@ def _story(tokens: list[str], neurons: int) -> dict[str, Any]:
         sources == np.maximum(queries - 1, 0), sources == 0, sources == queries, 1 / (1 + queries),
     ]  # fmt: skip
     packed = np.rint(255 * np.stack(patterns * LAYERS)).astype(np.uint8)
-    # Neuron i is at its highest on the tokens whose number i divides, and below 0 on the first.
-    numbers = np.arange(count)
-    values = np.stack([127 * (numbers % (i + 2) == 0) for i in range(LAYERS * neurons)]).astype(np.int8)
-    values[:, 0] = 0
-    values[:, 1] = -127
     guesses = [{"tokens": [[1, 2, 3]] * count, "probabilities": [[700, 200, 50, 5]] * count}] * (LAYERS + 1)
     return {
         "tokens": tokens,
         "next": "⟨end⟩",
         "patterns": base64.b64encode(packed.tobytes()).decode(),
-        "units": {"neurons": base64.b64encode(values.tobytes()).decode()},
+        "units": {"neurons": _values(count, LAYERS * neurons)},
         "lens": guesses,
         "moved": [[["head", 1, 1, 1.25], ["neuron", 0, 3, -0.5]]] * count,
     }
+
+
+def _values(tokens: int, units: int) -> str:
+    """Returns units that are highest on the tokens that the unit's number and 2 divides, lowest on the first."""
+    numbers = np.arange(tokens)
+    values = np.stack([127 * (numbers % (i + 2) == 0) for i in range(units)]).astype(np.int8)
+    values[:, 0] = 0
+    values[:, 1] = -127
+    return base64.b64encode(values.tobytes()).decode()

@@ -23,7 +23,7 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     others = [make("other", fingerprint="another", selectivity=0.4)]
-    return pathlib.Path(write_report(make(), tmp_path_factory.mktemp("report"), others))
+    return pathlib.Path(write_report(make(features=True), tmp_path_factory.mktemp("report"), others))
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_neurons_are_searched_and_sorted(open_page: Open):
     search.fill("1.7")
     assert found.count() == 1
     found.locator("summary").click()
-    assert found.locator(".histogram rect").count() > 3
+    found.locator(".histogram rect").nth(3).wait_for()
     assert "noun\t1" in found.locator(".roles").inner_text()
     assert found.locator(".promotes").inner_text() == " cake 1.5"
     assert found.locator(".tops li").count() == 9
@@ -235,6 +235,19 @@ def test_neurons_are_searched_and_sorted(open_page: Open):
     assert "block 1, neuron 7" in looking(page)
     search.fill("unicorn")
     assert output.inner_text() == f"0 of {count} neurons"
+
+
+def test_features_are_searched_and_colour_a_story(open_page: Open):
+    page = open_page()
+    features = page.locator("#features")
+    assert "keeps 95.0 % of what the activation does for the loss" in features.inner_text()
+    assert features.locator("output").inner_text() == f"{NEURONS} of {NEURONS} features"
+    features.locator("[name=query]").fill("dragon")
+    assert features.locator("output").inner_text() == f"3 of {NEURONS} features"
+    assert features.locator("h3").first.inner_text() == "feature 3: the word “dragon”"
+    features.get_by_role("button", name="Colour a story by it").first.click()
+    assert coloured(page) == [1, 5, 10, 15]
+    assert "feature 3" in looking(page)
 
 
 def test_models_are_compared(open_page: Open):

@@ -23,7 +23,7 @@ from tinyjax.textio import Record
 
 LENGTH = 512  # tokens of a story that are looked at, at most
 STORY_TOKENS = 224  # ... of those that are shown token by token
-HEAD_TOKENS = 200_000  # about: patterns take long, and shares of so many queries no longer change
+HEAD_TOKENS = 100_000  # about: patterns take long, and shares of so many queries no longer change
 REMOVAL_TOKENS = 20_000  # about: the model reads them once for each head
 _NUM_STORIES = 3
 _HELD_OUT = 10  # one of so many stories is kept from a dictionary, to measure it with
