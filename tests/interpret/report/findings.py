@@ -133,7 +133,7 @@ def _story(tokens: list[str], neurons: int) -> dict[str, Any]:
 
 
 def _values(tokens: int, units: int) -> str:
-    """Returns units that are highest on the tokens that the unit's number and 2 divides, lowest on the first."""
+    """Returns units that are highest on the tokens that its number and 2 divides, lowest on the first."""
     numbers = np.arange(tokens)
     values = np.stack([127 * (numbers % (i + 2) == 0) for i in range(units)]).astype(np.int8)
     values[:, 0] = 0
