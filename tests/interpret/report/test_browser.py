@@ -222,7 +222,7 @@ def test_neurons_are_searched_and_sorted(open_page: Open):
     assert output.inner_text() == f"3 of {count} neurons"
     page.locator("#neurons [name=sort]").select_option("number")
     names = [text.split(":")[0] for text in found.locator("h3").all_inner_texts()]
-    assert names == ["block 1, neuron 3", "block 1, neuron 7", "block 1, neuron 11"]
+    assert names == ["Block 1, neuron 3", "Block 1, neuron 7", "Block 1, neuron 11"]
     assert found.nth(2).locator("h3").inner_text().endswith("dead")
     search.fill("1.7")
     assert found.count() == 1
@@ -232,7 +232,7 @@ def test_neurons_are_searched_and_sorted(open_page: Open):
     assert found.locator(".promotes").inner_text() == " cake 1.5"
     assert found.locator(".tops li").count() == 9
     found.get_by_role("button", name="Colour a story by it").click()
-    assert "block 1, neuron 7" in looking(page)
+    assert "Block 1, neuron 7" in looking(page)
     search.fill("unicorn")
     assert output.inner_text() == f"0 of {count} neurons"
 
@@ -244,10 +244,10 @@ def test_features_are_searched_and_colour_a_story(open_page: Open):
     assert features.locator("output").inner_text() == f"{NEURONS} of {NEURONS} features"
     features.locator("[name=query]").fill("dragon")
     assert features.locator("output").inner_text() == f"3 of {NEURONS} features"
-    assert features.locator("h3").first.inner_text() == "feature 3: the word “dragon”"
+    assert features.locator("h3").first.inner_text() == "Feature 3: the word “dragon”"
     features.get_by_role("button", name="Colour a story by it").first.click()
     assert coloured(page) == [1, 5, 10, 15]
-    assert "feature 3" in looking(page)
+    assert "Feature 3" in looking(page)
 
 
 def test_models_are_compared(open_page: Open):

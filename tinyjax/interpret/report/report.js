@@ -5,6 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const get = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const percent = (share) => `${(100 * share).toFixed(share && share < 0.0995 ? 1 : 0)} %`;
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 const short = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
 
 function make(tag, className = "", text = "") {
@@ -188,7 +189,7 @@ function makeReader() {
     found.forEach((value, i) => colour(i, Math.abs(value / unit.scale), short(value), value < 0));
     status.value = `strongest anywhere: ${short(unit.scale)}`;
     const strongest = found.map((value, i) => [value, i]).sort(([a, i], [b, j]) => Math.abs(b) - Math.abs(a) || i - j);
-    list(`${nameOf(unit)}: ${short(found[at])} here, strongest in this story at`, strongest.slice(0, 6).map(([value, i]) => [story.tokens[i], short(value)]));
+    list(`${capital(nameOf(unit))}: ${short(found[at])} here, strongest in this story at`, strongest.slice(0, 6).map(([value, i]) => [story.tokens[i], short(value)]));
   }
 
   function list(title, pairs) {
@@ -396,7 +397,7 @@ function writes(into, pairs) {
 function card(unit) {
   const made = document.getElementById("unit").content.firstElementChild.cloneNode(true);
   const [kind, name, share, selectivity] = unit.role ?? [];
-  get("h3", made).append(`${nameOf(unit)}: `, unit.role ? (kind === "word" ? `the word “${name}”` : name) : "dead");
+  get("h3", made).append(`${capital(nameOf(unit))}: `, unit.role ? (kind === "word" ? `the word “${name}”` : name) : "dead");
   const rare = unit.role && !unit.telling ? "active in too few stories to tell; " : "";
   const said = unit.role ? `${rare}${kind} of ${percent(share)} of its strongest tokens, selectivity ${selectivity.toFixed(2)}; ` : "";
   get(".facts", made).textContent = `${said}${short(unit.lowest)} to ${short(unit.highest)}, mean ${short(unit.mean)} ± ${short(unit.deviation)}, not 0 on ${percent(unit.active)} of tokens`;
