@@ -134,7 +134,7 @@ def _seen(
         queries_C=jnp.einsum("bt,btc->c", query_BT, tags_BTC),
         pairs_D=by_distance(visible_BTS.sum(axis=0)),
         beyond_D=by_distance(beyond_BTS.sum(axis=0)),
-        beyond_DCC=_pairs_of_classes(query_BT[..., None] * tags_BTC, _sources(tags_BTC, beyond_BTS))
+        beyond_DCC=_pairs_of_classes(query_BT[..., None] * tags_BTC)
         * (by_distance(beyond_BTS.sum(axis=0)) > 0)[:, None, None],
         entropy=jnp.log(jnp.maximum(visible_BT, 1)).sum(),
         classes_CC=jnp.einsum("btq,btc->qc", tags_BTC, share_BTC),
@@ -145,15 +145,14 @@ def _seen(
     )
 
 
-def _sources(tags_BTC: jax.Array, beyond_BTS: jax.Array) -> jax.Array:
-    return tags_BTC * (beyond_BTS.max(axis=1) > 0)[..., None]
+def _pairs_of_classes(tags_BTC: jax.Array) -> jax.Array:
+    """Returns the number of pairs by distance and classes, [D, C, C]: a correlation, by Fourier transform.
 
-
-def _pairs_of_classes(query_BTC: jax.Array, source_BTC: jax.Array) -> jax.Array:
-    """Returns the number of pairs by distance and classes, [D, C, C]: a correlation, by Fourier transform."""
-    length = query_BTC.shape[1]
-    query_BFC, source_BFC = (jnp.fft.rfft(x_BTC, 2 * length, axis=1) for x_BTC in (query_BTC, source_BTC))
-    product_FCC = jnp.einsum("bfq,bfc->fqc", query_BFC, source_BFC.conj())
+    What is a query is just what is a source beyond the first: all of a story but its first token.
+    """
+    length = tags_BTC.shape[1]
+    tags_BFC = jnp.fft.rfft(tags_BTC, 2 * length, axis=1)
+    product_FCC = jnp.einsum("bfq,bfc->fqc", tags_BFC, tags_BFC.conj())
     return jnp.round(jnp.fft.irfft(product_FCC, 2 * length, axis=0)[:length])
 
 
