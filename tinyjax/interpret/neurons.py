@@ -2,7 +2,7 @@
 
 A neuron's sign says which end of it is told of: the one whose top tokens are farther from 0. With GELU it is
 the upper one, as in the paper; with SwiGLU, a product of two numbers of either sign, it may be the lower.
-The first token of a row, bos, is no text, and is left out of everything: most neurons are extreme there.
+The first token of a row, bos, is no text, the same in all stories, and left out of everything.
 
 Selectivity is how much more often than tokens anywhere a neuron's top tokens, one of a story, share a role:
 0 is as often, 1 is always. Roles (`tinyjax.interpret.roles`) are word classes, places in the story, the

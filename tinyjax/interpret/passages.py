@@ -61,7 +61,7 @@ class Passages:
 
 
 def is_text(segments_NT: Any) -> Any:
-    """Returns whether tokens are text: no padding, nor the bos of a row, on which most units are extreme."""
+    """Returns whether tokens are text: no padding, nor the bos of a row."""
     return (segments_NT > 0) & (np.arange(segments_NT.shape[1]) > 0)
 
 
