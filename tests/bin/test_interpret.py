@@ -40,6 +40,7 @@ def test_a_run_gets_its_report(tiny_run: pathlib.Path, tiny_data: Prepared, tmp_
         (("--checkpoint=c", "--out=r"), "give --data=FOLDER or --stories=FILE"),
         (("--checkpoint=c", "--out=r", "--stories=s.txt", "--data=d"), "missing or named twice"),
         (("--checkpoint=c", "--out=r", "--stories=s.txt", "--story= "), "--story is empty"),
+        (("--checkpoint=c", "--out=r", "--stories=s.txt", *["--story=x"] * 9), "the page has room for 8"),
         (("--checkpoint=c", "--out=r", "--data=d"), "'d'"),
         (("--checkpoint=c", "--out=r", "--stories=s.txt", "--compare=x.json"), "there is no report 'x.json'"),
     ],

@@ -20,6 +20,8 @@ from tinyjax.errors import UserError
 from tinyjax.interpret.report.gathering import Plan, gather
 from tinyjax.interpret.report.writing import read_report, write_report
 
+_MOST_STORIES = 8
+
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
 )
@@ -28,7 +30,7 @@ _DATA = flags.DEFINE_string("data", "", "Prepared folder, whose validation stori
 _STORIES = flags.DEFINE_string("stories", "", "File or folder of stories that the model reads, not --data.")
 _NUM_TOKENS = flags.DEFINE_integer("num_tokens", 100_000, "Tokens of stories to read.", lower_bound=1)
 _STORY = flags.DEFINE_multi_string(
-    "story", [], "Story to show token by token, may be repeated; default: three of those read."
+    "story", [], "Story to show token by token, up to 8 times; default: three of those read."
 )
 _FEATURES = flags.DEFINE_integer(
     "features", None, "Block before which a dictionary of features (a sparse autoencoder) is trained; from 0."
@@ -69,6 +71,8 @@ def _plan() -> Plan:
         )
     if "" in [story.strip() for story in _STORY.value]:
         raise UserError("--story is empty; give the text of a story")
+    if len(_STORY.value) > _MOST_STORIES:
+        raise UserError(f"--story is given {len(_STORY.value)} times; the page has room for {_MOST_STORIES}")
     source = f"{epath.Path(_DATA.value).name}, validation" if _DATA.value else epath.Path(_STORIES.value).name
     return Plan(_CHECKPOINT.value, source, _NUM_TOKENS.value, tuple(_STORY.value), _FEATURES.value)
 

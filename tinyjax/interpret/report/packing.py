@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Bytes of the page, which together stay below 10 MB.
-UNITS_LIMIT, PATTERNS_LIMIT, VALUES_LIMIT = 3_500_000, 4_000_000, 1_000_000
+# Bytes: with 11 KB for each of up to 200 heads, and what else there is, the page stays below 10 MB.
+UNITS_LIMIT, PATTERNS_LIMIT, VALUES_LIMIT = 2_500_000, 3_000_000, 1_000_000
 _KEPT = (20, 8)  # top tokens of a unit: fewer where there are many units
 _BEFORE, _AFTER = 90, 60  # letters of a long sentence around a token
 
