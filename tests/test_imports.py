@@ -32,6 +32,7 @@ ALLOWED = {
     ("sweep", "train"),
     ("sweep", "evaluate"),
     ("interpret", "sample"),
+    ("interpret", "evaluate"),  # whose charts its page draws
 }
 
 

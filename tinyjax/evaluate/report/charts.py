@@ -258,11 +258,11 @@ def beside(number: int, of: int) -> float:
     return (number - (of - 1) / 2) * _GROUP / of
 
 
-def histogram(title: str, label: str, series: tuple[Series, ...]) -> Chart:
+def histogram(title: str, label: str, series: tuple[Series, ...], of: str = "stories") -> Chart:
     """Returns the chart of scores that `binned` has counted."""
     highest = max(point.y for one in series for point in one.points)
     axis = Axis(label, 0.0, 1.0, tuple((i / 5, f"{i / 5:g}") for i in range(6)))
-    return Chart(title, axis, up_to("share of stories", highest), series, "histogram")
+    return Chart(title, axis, up_to(f"share of {of}", highest), series, "histogram")
 
 
 def binned(name: str, style: int, scores: Sequence[float], *, dashed: bool = False) -> Series:

@@ -19,12 +19,22 @@ _NEAREST = 3  # stories of each model that are shown beside the nearest training
 
 def render(evaluations: Sequence[Evaluation]) -> str:
     """Returns the page, the same for the same evaluations; UserError without jinja2."""
+    environment = make_environment("evaluate/report")
+    folder = pathlib.Path(__file__).parent
+    files = {kind: (folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")}
+    hashes = {f"{kind}_hash": policy_hash(text) for kind, text in files.items()}
+    template = environment.get_template("report.html.jinja")
+    return template.render(_content(evaluations) | files | hashes).lstrip()  # blanks between macros
+
+
+def make_environment(*folders: str) -> Any:
+    """Returns what renders the templates in folders of the package; UserError without jinja2."""
     try:
         import jinja2
     except ImportError:
         raise UserError("the report's page needs jinja2; run pip install 'tinyjax[audit]'") from None
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tinyjax", "evaluate/report"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("tinyjax", folder) for folder in folders]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -32,13 +42,7 @@ def render(evaluations: Sequence[Evaluation]) -> str:
         finalize=_printable,
     )
     environment.filters |= {"percent": percent, "short": charts.short, "clipped": clipped}
-    files = {
-        kind: pathlib.Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8")
-        for kind in ("css", "js")
-    }
-    hashes = {f"{kind}_hash": _hash(text) for kind, text in files.items()}
-    template = environment.get_template("report.html.jinja")
-    return template.render(_content(evaluations) | files | hashes).lstrip()  # blanks between macros
+    return environment
 
 
 def render_json(evaluations: Sequence[Evaluation]) -> str:
@@ -88,7 +92,7 @@ def clipped(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
-def _hash(text: str) -> str:
+def policy_hash(text: str) -> str:
     """Returns what the page's policy calls a style or script by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -1,0 +1,1 @@
+"""What a model does inside, as JSON and as one interactive page."""
