@@ -39,6 +39,7 @@ _QUANTIZE = flags.DEFINE_enum("quantize", "none", ["none", "int8"], "As of `samp
 _TORCH = flags.DEFINE_bool("torch", False, "Time PyTorch's transformers on the same --shape too.")
 
 PROMPT, TOKENS, RUNS = 16, 100, 5
+TORCH_RUNS = 2  # it may take minutes
 _PYTHON = pathlib.Path(__file__).parent.parent / ".venv-parity" / "bin" / "python"
 
 
@@ -128,7 +129,7 @@ def time_torch(batch: int) -> dict[str, float]:
     """Returns the milliseconds that PyTorch's transformers take for a step, by dtype."""
     if not _PYTHON.exists():
         raise UserError(f"--torch: there is no '{_PYTHON}'; make it with ./tools/parity")
-    sizes = {"batch": batch, "prompt": PROMPT, "tokens": TOKENS, "runs": RUNS}
+    sizes = {"batch": batch, "prompt": PROMPT, "tokens": TOKENS, "runs": TORCH_RUNS}
     arguments = [f"--shape={','.join(_SHAPE.value)}", *(f"--{name}={size}" for name, size in sizes.items())]
     script = pathlib.Path(__file__).with_name("bench_torch.py")
     done = subprocess.run([_PYTHON, script, *arguments], check=True, capture_output=True, text=True)
