@@ -22,6 +22,20 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 
 
+MAPS = pathlib.Path("/proc/self/maps")
+MOST_MAPS = 20_000  # Linux gives a process 65,530
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forgets compiled programs before their memory maps reach the limit of Linux, where a process faults."""
+    yield
+    if MAPS.exists() and MAPS.read_text().count("\n") > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+
+
 def make_stories(count: int, seed: int = 0) -> list[str]:
     """Returns different little stories of 20 to 120 words, the same for the same seed."""
     rng = random.Random(seed)

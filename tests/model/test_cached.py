@@ -15,6 +15,9 @@ CONFIGS = {
     "grouped heads, QK-norm": {"num_heads": 4, "num_kv_heads": 2, "qk_norm": True},
     "gpt_neo": {"family": "gpt_neo", "window": 10, "num_layers": 3},
 }
+BFLOAT16 = {  # wide heads, whose keys and values a CPU keeps in float32, and narrow ones
+    f"bfloat16, heads {width} wide": {"compute_dtype": "bfloat16", "head_dim": width} for width in (8, 32)
+}
 LENGTH = 64
 
 _full = jax.jit(hidden_states, static_argnums=0)
@@ -83,6 +86,19 @@ def test_reading_prompts_is_the_full_forward():
     hidden, prefixes = _read(config, unstack(params), tokens)
     np.testing.assert_allclose(hidden, _full(config, params, tokens), rtol=1e-5, atol=1e-5)
     assert len(prefixes) == config.num_layers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BFLOAT16)
+def test_in_bfloat16_it_is_the_full_forward_but_for_rounding(name: str):
+    config = tiny_model(context_length=LENGTH, **BFLOAT16[name])
+    params, tokens = make_params(config), packed_rows(1, LENGTH)["inputs"]
+    wanted, unstacked = np.asarray(_full(config, params, tokens), np.float32), unstack(params)
+    cache = read(config, unstacked, empty_cache(config, 1, 32), {0: tokens[0, :17]})
+    for at in range(17, 32):
+        hidden, cache = _step(config, unstacked, tokens[0, at : at + 1], cache)
+        assert hidden.dtype == "bfloat16"
+        np.testing.assert_allclose(np.asarray(hidden[0], np.float32), wanted[0, at], atol=0.06)
 
 
 def test_a_ring_of_a_block_that_sees_a_window_is_no_larger():

@@ -1,8 +1,8 @@
 """Grades a model: its loss, its stories, what it knows, and what it copies.
 
-    python -m tinyjax.bin.evaluate --checkpoint=runs/quickstart --data=data/quickstart \
+    python -m tinyjax.bin.evaluate --checkpoint=runs/quickstart --data=runs/quickstart/data \
         --out=evaluations/quickstart
-    python -m tinyjax.bin.evaluate --checkpoint=runs/quickstart --data=data/quickstart \
+    python -m tinyjax.bin.evaluate --checkpoint=runs/quickstart --data=runs/quickstart/data \
         --out=evaluations/quickstart --parts=loss --quantize=int8
     python -m tinyjax.bin.evaluate --report=evaluations/report --of=evaluations/quickstart,evaluations/b
 

@@ -1,6 +1,7 @@
 """Looks inside a model: what its heads and neurons do, as JSON and as one interactive page.
 
-    python -m tinyjax.bin.interpret --checkpoint=runs/quickstart --data=data/quickstart --out=reports/a
+    python -m tinyjax.bin.interpret --checkpoint=runs/quickstart --data=runs/quickstart/data \
+        --out=reports/quickstart
 
 OUT/report.html opens from the file; OUT/report.json holds every number of it.
 """

@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int | None:
     """Does what the flags say; returns FAILED where a member failed."""
     del argv
     sweep = load_sweep(_given(_SWEEP, "configs/sweeps/small.py"))
-    tasks = make_tasks(sweep, _given(_DATA, "data/quickstart"), _given(_OUT, "runs/small"), _SET.value)
+    tasks = make_tasks(sweep, _given(_DATA, "runs/quickstart/data"), _given(_OUT, "runs/small"), _SET.value)
     mine = shard(tasks, _SHARD.value)
     if _PRINT.value:
         print("\n".join(line for task in mine if (line := _commands(task))))

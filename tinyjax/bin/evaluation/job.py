@@ -97,7 +97,7 @@ class Job:
         """The stories it is compared with."""
         if not self.has_data:
             raise NotGivenError(
-                "--data is missing; give the folder that prepare made, such as data/quickstart"
+                "--data is missing; give the folder that prepare made, such as runs/quickstart/data"
             )
         return load_prepared(_DATA.value)
 
