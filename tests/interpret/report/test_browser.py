@@ -1,15 +1,16 @@
 """The page in a real browser, from a file: hovered, searched, by keyboard, on a phone, printed."""
 
 import pathlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import pytest
 
+from tests.evaluate.report.test_browser import open_page
 from tests.interpret.report.findings import HEADS, LAYERS, NEURONS, make
 from tests.serve.test_playground import CHROMIUM, SCREENSHOTS, browser, playwright, screenshot
 from tinyjax.interpret.report.writing import write_report
 
-__all__ = ["browser"]
+__all__ = ["browser", "open_page"]
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,30 +25,6 @@ Open = Callable[..., Page]
 def report(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     others = [make("other", fingerprint="another", selectivity=0.4)]
     return pathlib.Path(write_report(make(features=True), tmp_path_factory.mktemp("report"), others))
-
-
-@pytest.fixture
-def open_page(browser: playwright.Browser, report: pathlib.Path) -> Generator[Open]:
-    """Opens a report; at the end, no page may have had an error, or asked for anything but itself."""
-    errors, asked, contexts, opened = [], [], [], []
-
-    def open_one(path: pathlib.Path = report, width: int = 1280, **options: object) -> Page:
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        opened.append(path.as_uri())
-        page.goto(path.as_uri())
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert errors == []
-    assert {url for url in asked if not url.startswith("data:")} == set(opened)
 
 
 # WCAG's contrast of an element's text with all that is behind it, mixed colours included.
