@@ -1,0 +1,1 @@
+"""Starting tinyjax's binaries on other machines, with the standard library alone."""
