@@ -1,0 +1,1 @@
+"""What launch/notebook.ipynb has beside its cells: packages for the runtime, progress in place, pictures."""
