@@ -28,7 +28,7 @@ def preparing() -> Generator[Callable[[str, int, int], None]]:
         handle.update(HTML(_line(f"{stage}{share}")))
 
     yield report
-    handle.update(HTML(_line("prepared")))
+    handle.update(HTML(""))
 
 
 @contextlib.contextmanager

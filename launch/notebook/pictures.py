@@ -90,7 +90,8 @@ def window(window: Mapping[str, np.ndarray], tokenizer: Tokenizer) -> str:
 
 def _token(piece: str, colour: str) -> str:
     style = f"border-bottom: 3px solid {colour or '#8884'}; margin-right: 2px; white-space: pre"
-    return f'<span style="{style}">{html.escape(piece)}</span><wbr>'
+    may_break = "<wbr>" if piece.startswith((" ", "⏎", "[")) else ""
+    return f'{may_break}<span style="{style}">{html.escape(piece)}</span>'
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int] | np.ndarray) -> list[str]:
