@@ -145,15 +145,19 @@ def _pins(lock: str) -> list[str]:
 
 
 def _pip(order: Order) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write("\n".join(order.constraints))
-        constraints.flush()
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", constraints.name]
-        done = subprocess.run([*command, *order.requirements], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(
-            f"pip failed (on Kaggle: is Internet on, in the settings?):\n{done.stderr[-2000:]}"
-        )
+    """Installs; without the constraints where these and what the runtime has don't go together."""
+    if _try_pip(order.requirements, order.constraints) and (told := _try_pip(order.requirements, ())):
+        raise RuntimeError(f"pip failed (on Kaggle: is Internet on, in the settings?):\n{told[-2000:]}")
+
+
+def _try_pip(requirements: Sequence[str], constraints: Sequence[str]) -> str:
+    """Returns what pip said where it failed, "" where it did not."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(constraints))
+        file.flush()
+        command = [sys.executable, "-m", "pip", "install", "--constraint", file.name, *requirements]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.stdout if done.returncode else ""
 
 
 def changed(before: Versions, after: Versions) -> set[str]:
