@@ -179,7 +179,7 @@ def test_the_map_of_a_head_shows_shares_of_each_token(executed):
     picture = shown(executed[0], "inside")
     assert picture.count("<rect") == 24 * 25 / 2
     assert "[start] looks at [start]: 100%" in picture
-    assert "without it" in picture
+    assert "without the head: " in picture
 
 
 @pytest.mark.slow
