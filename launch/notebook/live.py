@@ -8,9 +8,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator
-from typing import Any
 
-from IPython.display import HTML, display
+from IPython.display import HTML, DisplayHandle
 
 from launch.notebook.pictures import curve, metrics
 
@@ -66,8 +65,10 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def _handle() -> Any:
-    return display(HTML(_line("...")), display_id=True)
+def _handle() -> DisplayHandle:
+    handle = DisplayHandle()
+    handle.display(HTML(_line("...")))
+    return handle
 
 
 def _line(text: str) -> str:
