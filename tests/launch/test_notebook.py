@@ -51,7 +51,7 @@ def kernel_here(folder: pathlib.Path) -> Generator[None]:
 
 async def execute(notebook: nbformat.NotebookNode, run: pathlib.Path, *, interrupt: bool) -> None:
     """Executes all cells; with `interrupt`, stops training by the button, and executes that cell again."""
-    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
     async with client.async_setup_kernel():
         for index, cell in enumerate(notebook.cells):
             if interrupt and cell.id == "train":
@@ -118,7 +118,6 @@ def test_a_reader_sees_devices_stories_and_a_window_in_which_two_stories_meet(ex
     assert shown(first, "stories").count("</div>") == 2
     window = shown(first, "window")
     assert window.count("<span") > 60
-    assert "[start]" in window
     assert len({part.split(";")[0] for part in window.split("3px solid ")[1:]}) == 2
     assert "'replica': 2" in shown(first, "model")
 
