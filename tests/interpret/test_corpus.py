@@ -97,13 +97,19 @@ def test_what_a_record_says_of_words_goes_first(tokenizer: Tokenizer):
     assert classes_of(("only", "two")) == {}
 
 
-def test_batches_are_all_rows_in_order_and_of_one_size(tiny_data: Prepared):
-    found = corpus(tiny_data.tokenizer, TEXTS, 100)
-    parts: list[Corpus] = list(found.batches(2))
-    assert [len(part.tokens_NT) for part in parts] == [2, 2, 2]
-    assert sum((part.texts for part in parts), ()) == found.texts
-    np.testing.assert_array_equal(np.concatenate([part.tokens_NT for part in parts])[:5], found.tokens_NT)
-    assert not parts[-1].segments_NT[1].any()
+def test_batches_are_all_rows_once_of_one_size_and_of_a_length(tiny_data: Prepared):
+    texts = ["A cat sat. " * 50, "A cat.", "A dog ran. " * 45, "A dog sat.", "A fox ran."]
+    found = corpus(tiny_data.tokenizer, texts, 300)
+    batches: list[tuple[np.ndarray, Corpus]] = list(found.batches(2))
+    rows = np.concatenate([rows_B for rows_B, _ in batches])
+    assert sorted(rows[rows < len(texts)].tolist()) == list(range(len(texts)))
+    assert {len(rows_B) for rows_B, _ in batches} == {2}
+    assert {part.tokens_NT.shape[1] for _, part in batches} == {128, found.tokens_NT.shape[1]}
+    for rows_B, part in batches:
+        assert part.texts == tuple(found.texts[row] for row in rows_B if row < len(texts))
+        for row, tokens_T, segments_T in zip(rows_B, part.tokens_NT, part.segments_NT, strict=True):
+            whole_T = found.tokens_NT[row][found.segments_NT[row] > 0] if row < len(texts) else []
+            np.testing.assert_array_equal(tokens_T[segments_T > 0], whole_T)
 
 
 @pytest.mark.parametrize("texts", [[], [""]])

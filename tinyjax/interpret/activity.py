@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tinyjax.interpret.capture import look
-from tinyjax.interpret.corpus import Corpus
+from tinyjax.interpret.corpus import Corpus, take_rows
 from tinyjax.sample.model import Model
 
 Array = jax.Array | np.ndarray
@@ -109,7 +109,7 @@ def nothing(units: int, keep: int) -> Extremes:
 
 
 def keep_highest(kept: Extremes, activation_BTF: Array, counted_BT: Array, story_B: Array) -> Extremes:
-    """Returns the extremes with those of a batch among them; of equal ones the earlier stay."""
+    """Returns the extremes with those of a batch among them; of equal ones those from before stay."""
     masked_BTF = jnp.where(counted_BT[..., None], activation_BTF, -jnp.inf)
     best_B1F = masked_BTF.max(axis=1, keepdims=True)
     # A CPU finds the place six times as fast by another plain reduction as by argmax.
@@ -165,17 +165,12 @@ class _Batch(NamedTuple):
 
 
 def _batches(corpus: Corpus, counted_NT: np.ndarray, groups_PNT: np.ndarray, size: int) -> Iterator[_Batch]:
-    """Yields the stories in order; rows in which nothing counts fill the last batch up."""
-    for start in range(0, len(corpus.texts), size):
-        rows = functools.partial(_rows, start=start, size=size)
-        groups_PBT = np.stack([rows(groups_NT) for groups_NT in groups_PNT])
-        story_B = start + np.arange(size, dtype=np.int32)
-        yield _Batch(rows(corpus.tokens_NT), rows(corpus.segments_NT), rows(counted_NT), groups_PBT, story_B)
-
-
-def _rows(array_NT: np.ndarray, *, start: int, size: int) -> np.ndarray:
-    part = array_NT[start : start + size]
-    return np.pad(part, ((0, size - len(part)), (0, 0)))
+    """Yields all stories, those of a length together; in rows that fill a batch up nothing counts."""
+    for rows_B, part in corpus.batches(size):
+        width = part.tokens_NT.shape[1]
+        groups_PBT = np.stack([take_rows(groups_NT, rows_B, width) for groups_NT in groups_PNT])
+        counted_BT = take_rows(counted_NT, rows_B, width)
+        yield _Batch(part.tokens_NT, part.segments_NT, counted_BT, groups_PBT, rows_B.astype(np.int32))
 
 
 _Ends = dict[str, tuple[Extremes, Extremes]]

@@ -98,7 +98,7 @@ def lens(
 def lens_losses(model: Model, stories: Corpus, batch: int = 8) -> list[float]:
     """Returns the loss of the predictions of the embedding and after each block, in nats/token."""
     nats_R = np.zeros(model.config.num_layers + 1)
-    for part in stories.batches(batch):
+    for _, part in stories.batches(batch):
         arrays = (part.tokens_NT, part.targets_NT, part.segments_NT)
         nats_R += np.asarray(_lens_nats(model.config, model.params, *arrays), np.float64)
     return (nats_R / stories.num_tokens).tolist()
@@ -130,7 +130,7 @@ def check_by_removal(model: Model, stories: Corpus, batch: int = 8) -> list[Agre
     They agree where later blocks make little of what a head wrote: best, as a rule, in the last block, where
     only its MLP and the final norm's scale come after.
     """
-    parts = [_effects(model, part) for part in stories.batches(batch)]
+    parts = [_effects(model, part) for _, part in stories.batches(batch)]
     direct_LHX, removal_LHX = (np.concatenate(column, axis=2) for column in zip(*parts, strict=True))
     return [
         Agreement(

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,6 +19,8 @@ import numpy as np
 from tinyjax.errors import UserError
 from tinyjax.stories.world import grammar, lexicon
 from tinyjax.tokenizer import Tokenizer
+
+_WIDTHS = 128  # batches are multiples of so many tokens wide
 
 
 class WordClass(enum.IntEnum):
@@ -49,14 +52,39 @@ class Corpus:
         """Positions that are no padding."""
         return int(np.count_nonzero(self.segments_NT))
 
-    def batches(self, size: int) -> Iterator["Corpus"]:
-        """Yields `size` rows at a time, in order; the last batch is filled up with rows of padding."""
-        for start in range(0, len(self.texts), size):
-            arrays = {
-                field.name: _filled(getattr(self, field.name)[start : start + size], size)
-                for field in dataclasses.fields(self)[1:]
-            }
-            yield Corpus(self.texts[start : start + size], **arrays)
+    def rows(self, rows_B: np.ndarray) -> "Corpus":
+        """Returns some rows, as wide as the longest of them needs; one beyond the last is padding."""
+        width = _width(self.segments_NT[rows_B[rows_B < len(self.texts)]])
+        arrays = {
+            field.name: take_rows(getattr(self, field.name), rows_B, width)
+            for field in dataclasses.fields(self)[1:]
+        }
+        return Corpus(tuple(self.texts[row] for row in rows_B if row < len(self.texts)), **arrays)
+
+    def batches(self, size: int) -> Iterator[tuple[np.ndarray, "Corpus"]]:
+        """Yields `size` rows at a time, those of about the same length together, and which they are.
+
+        Stories differ much in length, and attention goes by its square. Batches are of few widths, as each is
+        a program; the last one of a width is filled up with padding, whose number is that of no row.
+        """
+        widths_N = np.array([_width(row_1T) for row_1T in self.segments_NT[:, None]])
+        for width in np.unique(widths_N):
+            alike = np.flatnonzero(widths_N == width)
+            filled = np.pad(alike, (0, -len(alike) % size), constant_values=len(self.texts))
+            for rows_B in filled.reshape(-1, size):
+                yield rows_B, self.rows(rows_B)
+
+
+def _width(segments_NT: np.ndarray) -> int:
+    """Returns how wide rows are that hold these: the longest, rounded up."""
+    longest = int((segments_NT > 0).sum(axis=1).max())
+    return min(math.ceil(longest / _WIDTHS) * _WIDTHS, segments_NT.shape[1])
+
+
+def take_rows(array_NT: np.ndarray, rows_B: np.ndarray, width: int) -> np.ndarray:
+    """Returns rows of an array, cut at a width; a row beyond the last is of zeros."""
+    taken_BT = array_NT[np.minimum(rows_B, len(array_NT) - 1), :width]
+    return np.where((rows_B < len(array_NT))[:, None], taken_BT, 0).astype(array_NT.dtype)
 
 
 def corpus(
@@ -114,10 +142,6 @@ def _padded(rows: Sequence[Sequence[int]], width: int, dtype: type = np.int32) -
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row
     return padded
-
-
-def _filled(rows_NT: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(rows_NT, ((0, size - len(rows_NT)), (0, 0)))
 
 
 def _spans(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[bytes, list[int]]:

@@ -257,7 +257,7 @@ def evaluate(model: Model, corpus: Corpus, features: Features, batch_size: int =
     """
     sums = jax.jit(functools.partial(_sums, model, features.settings))
     total = None
-    for part in corpus.batches(batch_size):
+    for _, part in corpus.batches(batch_size):
         batch = {"tokens": part.tokens_NT, "segments": part.segments_NT, "targets": part.targets_NT}
         found = sums(model.params, features.dictionary, batch)
         found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)

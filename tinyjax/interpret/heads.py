@@ -20,8 +20,18 @@ import numpy as np
 from tinyjax.config import ModelConfig
 from tinyjax.interpret.capture import bare, look
 from tinyjax.interpret.corpus import Corpus, WordClass
-from tinyjax.interpret.edits import Scale
+from tinyjax.interpret.edits import Scale, apply
 from tinyjax.interpret.patterns import Looked, Seen, sum_patterns
+from tinyjax.model.decoder import (
+    Layer,
+    block,
+    local_layers,
+    logits,
+    norm,
+    rope_of,
+    segment_positions,
+    within_segments,
+)
 from tinyjax.model.loss import cross_entropy
 from tinyjax.sample.model import Model
 
@@ -108,8 +118,8 @@ def study(model: Model, stories: Corpus, batch: int = 4) -> list[Head]:
     Raises:
       UserError: the model learns positions, and stories are longer than these.
     """
-    real = sum_patterns(model, stories.batches(batch))
-    random = sum_patterns(model, repeated(model, stories).batches(batch))
+    real = sum_patterns(model, stories, batch)
+    random = sum_patterns(model, repeated(model, stories), batch)
     return [
         _head(layer, head, *real[layer], _induction(*random[layer], head))
         for layer in range(model.config.num_layers)
@@ -313,39 +323,68 @@ def removals(model: Model, stories: Corpus, batch: int = 8) -> list[Removal]:
     """
     config = model.config
     which = [(layer, head) for layer in range(config.num_layers) for head in range(config.num_heads)]
-    factors = [_without(config), *(_without(config, *one) for one in which)]
-    nats = [
-        [np.asarray(_nats(config, model.params, part, factor_LH)) for factor_LH in factors]
-        for part in map(_arrays, stories.batches(batch))
-    ]
-    nats_RN = np.concatenate(nats, axis=1, dtype=np.float64)[:, : len(stories.texts)]
-    tokens_N = np.count_nonzero(stories.segments_NT, axis=1)
+    nats_RN = np.zeros(
+        (1 + len(which), len(stories.texts) + 1)
+    )  # of all heads, then without each; padding last
+    for rows_B, part in stories.batches(batch):
+        arrays = (part.tokens_NT, part.targets_NT, part.segments_NT)
+        x_LBTD = _before_blocks(config, model.params, part.tokens_NT, part.segments_NT)
+        every_H = np.ones(config.num_heads, np.float32)
+        nats_RN[0, rows_B] = _nats(config, model.params, arrays, x_LBTD[-1], config.num_layers - 1, every_H)
+        for row, (layer, head) in enumerate(which, 1):
+            others_H = np.arange(config.num_heads) != head
+            nats_RN[row, rows_B] = _nats(config, model.params, arrays, x_LBTD[layer], layer, others_H)
+    change_RN, tokens_N = (nats_RN[1:] - nats_RN[0])[:, :-1], np.count_nonzero(stories.segments_NT, axis=1)
     return [
-        Removal(*one, *_mean_change(without_N - nats_RN[0], tokens_N))
-        for one, without_N in zip(which, nats_RN[1:], strict=True)
+        Removal(*one, *_mean_change(change_N, tokens_N))
+        for one, change_N in zip(which, change_RN, strict=True)
     ]
 
 
-def _without(config: ModelConfig, layer: int = -1, head: int = -1) -> np.ndarray:
-    factor_LH = np.ones((config.num_layers, config.num_heads), np.float32)
-    if layer >= 0:
-        factor_LH[layer, head] = 0
-    return factor_LH
-
-
-def _arrays(part: Corpus) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return part.tokens_NT, part.targets_NT, part.segments_NT
+@functools.partial(jax.jit, static_argnums=0)
+def _before_blocks(
+    config: ModelConfig, params: dict, tokens_BT: jax.Array, segments_BT: jax.Array
+) -> list[jax.Array]:
+    """Returns the residual stream before each block: [B, T, D] each."""
+    seen = look(bare(config, params), tokens_BT, segments_BT, capture="*/residual")
+    return list(seen.activations.values())
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _nats(
-    config: ModelConfig, params: dict, part: tuple[jax.Array, jax.Array, jax.Array], factor_LH: jax.Array
+    config: ModelConfig,
+    params: dict,
+    part: tuple[jax.Array, jax.Array, jax.Array],
+    x_BTD: jax.Array,
+    first: jax.Array,
+    factor_H: jax.Array,
 ) -> jax.Array:
-    """Returns the loss of each story with its heads scaled, in nats: float32 [B]."""
-    tokens_BT, targets_BT, segments_BT = part
-    edits = {f"block{layer}/heads": Scale(factor_LH[layer][:, None]) for layer in range(config.num_layers)}
-    logits_BTV = look(bare(config, params), tokens_BT, segments_BT, edits=edits).logits
+    """Returns the loss of each story with the heads of a block scaled, in nats: float32 [B].
+
+    Args:
+      config: the model's.
+      params: the model's.
+      part: tokens, targets and segments, [B, T] each.
+      x_BTD: the residual stream before that block; those before it needn't be run again.
+      first: which block it is. All are run by one program, a block at a time.
+      factor_H: what its heads are multiplied with.
+    """
+    _, targets_BT, segments_BT = part
+    rope, local_L = rope_of(config, segment_positions(segments_BT)), local_layers(config)
+
+    def step(number: jax.Array, x_BTD: jax.Array) -> jax.Array:
+        layer = Layer(*jax.tree.map(lambda x: x[number], (params["layers"], local_L)), None)
+        attend = functools.partial(within_segments, config, segments_BT, layer.local)
+        scale = Scale(jnp.where(number == first, factor_H, 1)[:, None])
+        return block(config, layer, x_BTD, rope, attend, functools.partial(_scaled, scale))[0]
+
+    x_BTD = jax.lax.fori_loop(first, config.num_layers, step, x_BTD)
+    logits_BTV = logits(config, params, norm(config, params, "final_norm", x_BTD))
     return jnp.where(segments_BT > 0, cross_entropy(logits_BTV, targets_BT), 0).sum(axis=1)
+
+
+def _scaled(scale: Scale, name: str, activation: jax.Array) -> jax.Array:
+    return apply(scale, activation) if name == "heads" else activation
 
 
 def _mean_change(change_N: np.ndarray, tokens_N: np.ndarray) -> tuple[float, float]:

@@ -7,7 +7,6 @@ Axes: B rows, T queries, S sources, H heads, D distances (0 is the query itself)
 """
 
 import functools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,14 +59,32 @@ class Looked(NamedTuple):
     classes_HCC: Array  # beyond the first, by classes [query's, source's]
 
 
-def sum_patterns(model: Model, batches: Iterable[Corpus]) -> list[tuple[Seen, Looked]]:
-    """Returns the sums over all batches for each block, in float64."""
+def sum_patterns(model: Model, stories: Corpus, batch: int) -> list[tuple[Seen, Looked]]:
+    """Returns the sums over all stories for each block, in float64; D is the stories' width.
+
+    Args:
+      model: from `load_model`, or `bin.loading.load`.
+      stories: from `corpus`.
+      batch: stories at a time.
+    """
     totals: Any = None
-    for part in batches:
+    for _, part in stories.batches(batch):
         sums = _sums(model.config, model.params, part.tokens_NT, part.segments_NT, part.tags_NT)
-        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), sums)
+        sums = [_widened(*of_block, stories.tokens_NT.shape[1]) for of_block in sums]
         totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
     return totals
+
+
+def _widened(seen: Seen, looked: Looked, length: int) -> tuple[Seen, Looked]:
+    """Returns sums in float64, with zeros for the distances that a batch of shorter stories doesn't have."""
+
+    def widen(name: str, sums: jax.Array) -> np.ndarray:
+        axes = name.rpartition("_")[2] if name[-1].isupper() else ""  # what the name says, as in mass_HD
+        more = [(0, length - size if axis == "D" else 0) for axis, size in zip(axes, sums.shape, strict=True)]
+        return np.pad(np.asarray(sums, np.float64), more) if more else np.asarray(sums, np.float64)
+
+    of_seen = {name: widen(name, value) for name, value in seen._asdict().items()}
+    return Seen(**of_seen), Looked(**{name: widen(name, value) for name, value in looked._asdict().items()})
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from tinyjax.config import to_dict
@@ -120,7 +121,7 @@ def _first(read: Corpus, num_tokens: int) -> Corpus:
     """Returns the first stories, as many as have so many tokens."""
     tokens_N = (read.segments_NT > 0).sum(axis=1).cumsum()
     stories = int((tokens_N < num_tokens).sum()) + 1
-    return next(read.batches(min(stories, len(tokens_N))))
+    return read.rows(np.arange(min(stories, len(tokens_N))))
 
 
 def _features(
