@@ -47,7 +47,7 @@ def run(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTS)
-    process = context.Process(target=_run, args=(str(folder), name, arguments, file_limit))
+    process = context.Process(target=_run, args=(str(folder), name, arguments, file_limit, dict(os.environ)))
     process.start()
     process.join(300)
     assert process.exitcode is not None, "it took too long"
@@ -55,7 +55,10 @@ def run(
     return subprocess.CompletedProcess([name, *arguments], process.exitcode, out, err)
 
 
-def _run(folder: str, name: str, arguments: Sequence[str], file_limit: int) -> None:
+def _run(
+    folder: str, name: str, arguments: Sequence[str], file_limit: int, environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)  # which may have changed since the warm one was started
     os.chdir(folder)
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)

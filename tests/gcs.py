@@ -22,14 +22,32 @@ from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
 BUCKET = "tinyjax-test"
-_REASONS = {403: "Permission 'storage.objects' denied on resource.", 412: "conditionNotMet"}
+CALLER = "tester@tinyjax.iam.gserviceaccount.com"  # whom it takes all requests to be from
+_PERMISSIONS = {
+    "read": "storage.objects.get",
+    "list": "storage.objects.list",
+    "write": "storage.objects.create",
+    "delete": "storage.objects.delete",
+    "look": "storage.buckets.get",
+}
 
 
 class _Refused(Exception):  # noqa: N818
     """A request that is answered with this status."""
 
-    def __init__(self, status: int):
+    def __init__(self, status: int, message: str):
         self.status = status
+        self.message = message
+
+
+def _forbidden(verb: str) -> _Refused:
+    """Returns the refusal in the words of the real server."""
+    name, kind = _PERMISSIONS[verb], "bucket" if verb in ("list", "look") else "object"
+    return _Refused(
+        403,
+        f"{CALLER} does not have {name} access to the Google Cloud Storage {kind}. "
+        f"Permission '{name}' denied on resource (or it may not exist).",
+    )
 
 
 class _Storage(Storage):
@@ -38,6 +56,7 @@ class _Storage(Storage):
     def __init__(self):
         super().__init__(use_memory_fs=True)
         self.forbidden: re.Pattern[str] | None = None
+        self.asked: list[str] = []  # all requests: "GET /b/BUCKET/o"
         self.condition = threading.local()  # the generation that this thread's request asks for
         self.lock = threading.RLock()
 
@@ -50,13 +69,13 @@ class _Storage(Storage):
 
     def check(self, what: str) -> None:
         if self.forbidden and self.forbidden.search(what):
-            raise _Refused(403)
+            raise _forbidden(what.split()[0])
 
     def _check_change(self, verb: str, bucket: str, name: str) -> None:
         self.check(f"{verb} {bucket}/{name}")
         wanted = getattr(self.condition, "generation", None)
         if wanted is not None and wanted != self.generation(bucket, name):
-            raise _Refused(412)
+            raise _Refused(412, "conditionNotMet")
 
     def create_file(self, bucket_name: str, file_name: str, *arguments: Any, **options: Any) -> Any:
         with self.lock:
@@ -78,35 +97,37 @@ class _Handler(RequestHandler):
         try:
             super().handle_one_request()
         except _Refused as refusal:
-            self._refuse(refusal.status)
+            self._refuse(refusal)
 
     def parse_request(self) -> bool:
         if not super().parse_request():
             return False
         url = urlsplit(self.path)
+        self.storage.asked.append(f"{self.command} {url.path}")
         condition = parse_qs(url.query).get("ifGenerationMatch")
         self.storage.condition.generation = condition[0] if condition else None
         if self.command == "GET":
-            self._look(unquote(url.path))
+            self._look(unquote(url.path), parse_qs(url.query).get("prefix", [""])[0])
         return True
 
-    def _look(self, path: str) -> None:
+    def _look(self, path: str, prefix: str) -> None:
         """Refuses what may not be read, and notes the generation of what will be."""
-        found = re.search(r"/b/([^/]+)(?:/o/?(.*))?$", path) or re.match(r"/([^/]+)/(.+)$", path)
-        if found:
-            bucket, name = found[1], found[2] or ""
-            self.storage.check(f"read {bucket}/{name}")
-            self.read_generation = self.storage.generation(bucket, name) if name else ""
+        if found := re.search(r"/b/([^/]+)(/o/?)?$", path):
+            verb, name = ("list", prefix) if found[2] else ("look", "")
+            self.storage.check(f"{verb} {found[1]}/{name}")
+        elif found := re.search(r"/b/([^/]+)/o/(.+)$", path) or re.match(r"/([^/]+)/(.+)$", path):
+            self.storage.check(f"read {found[1]}/{found[2]}")
+            self.read_generation = self.storage.generation(found[1], found[2])
 
     def end_headers(self) -> None:
         if self.read_generation:
             self.send_header("x-goog-generation", self.read_generation)
         super().end_headers()
 
-    def _refuse(self, status: int) -> None:
-        error = {"error": {"code": status, "message": _REASONS[status]}}
+    def _refuse(self, refused: _Refused) -> None:
+        error = {"error": {"code": refused.status, "message": refused.message}}
         body = json.dumps(error).encode()
-        self.send_response(status)
+        self.send_response(refused.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -139,7 +160,10 @@ class Gcs(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def forbidding(self, pattern: str) -> Generator[None]:
-        """Answers 403 to what matches: "read BUCKET/OBJECT", "write ...", "delete ..."."""
+        """Answers 403 to what matches: "read BUCKET/OBJECT", "write ...", "delete ...", "list BUCKET/PREFIX".
+
+        "look BUCKET/" is asking what kind of bucket it is.
+        """
         self.storage.forbidden = re.compile(pattern)
         try:
             yield

@@ -14,7 +14,7 @@ from etils import epath
 from tests import binaries
 from tests.binaries import CONFIG, assert_refused
 from tests.checkpoint.test_manager import write_steps
-from tests.gcs import BUCKET, Gcs
+from tests.gcs import BUCKET, CALLER, Gcs
 from tests.tiny import tiny_config
 from tests.train.test_loop import losses
 from tinyjax.checkpoint import copying, remote
@@ -125,22 +125,29 @@ def test_a_missing_bucket(gcs: Gcs, tiny_data):
 def test_no_permission_is_told_before_the_run_begins(verb: str, gcs: Gcs, bucket: str, tiny_data):
     with gcs.forbidding(f"^{verb} "):
         result = binaries.finish(train_on(tiny_data, bucket))
-    assert_refused(result, "no permission", "storage.objectAdmin", f"bucket '{BUCKET}'")
+    assert_refused(result, f"no permission to {verb}", "storage.objectAdmin", f"bucket '{BUCKET}'")
     assert "step 1 " not in result.stderr
 
 
 def test_no_permission_to_look_into_the_bucket(gcs: Gcs, bucket: str, tiny_data):
     """What a storage.objectAdmin lacks; Orbax asks for the bucket's kind when it saves."""
-    with gcs.forbidding(f"^read {BUCKET}/$"):
+    with gcs.forbidding(f"^look {BUCKET}/$"):
         result = binaries.finish(train_on(tiny_data, bucket))
     assert_refused(result, "no permission", "storage.legacyBucketReader")
 
 
 def test_no_permission_to_read_a_checkpoint(gcs: Gcs, run: str):
     with gcs.forbidding("^read "):
-        assert_refused(sample(run), "no permission", "storage.objectAdmin")
+        assert_refused(sample(run), "no permission", CALLER, "storage.objects.get", "storage.objectAdmin")
     with gcs.forbidding("^read .*/params/"):
-        assert_refused(sample(run), "no permission", "storage.objectAdmin")
+        assert_refused(sample(run), "no permission", CALLER, "storage.objects.get", "storage.objectAdmin")
+
+
+def test_who_may_only_read_and_list_can_tell_stories(gcs: Gcs, run: str):
+    with gcs.forbidding("^(write|delete|look) "):
+        result = sample(run)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
 
 
 @pytest.mark.parametrize("what", ["ocdbt.process_0", "commit_success.txt", "meta/metadata"])
@@ -158,6 +165,12 @@ def test_nobody_there():
     expected = r"can't be reached \(Cannot connect to host\); check the network and the credentials"
     with pytest.raises(UserError, match=expected), remote.reached("gs://bucket/run"):
         raise ConnectionError("Cannot connect to host")
+
+
+def test_credentials_that_are_refused_are_told_from_a_missing_permission():
+    expected = r"the credentials are refused at 'gs://bucket/run' \(Invalid Credentials, 401\); log in again"
+    with pytest.raises(UserError, match=expected), remote.reached("gs://bucket/run"):
+        raise OSError("Invalid Credentials, 401")
 
 
 # Copies.

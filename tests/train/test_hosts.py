@@ -160,7 +160,7 @@ class Group:
 def _one(folder: str, devices: int, arguments: list[str]) -> None:
     jax.config.update("jax_num_cpu_devices", devices)
     os.environ["JAX_NUM_CPU_DEVICES"] = str(devices)
-    binaries._run(folder, "train", arguments, 0)
+    binaries._run(folder, "train", arguments, 0, {})
 
 
 def start(

@@ -25,6 +25,7 @@ from tinyjax.bin import app, backend
 from tinyjax.bin.evaluation import judge, loss, novelty, probes, quality, report
 from tinyjax.bin.evaluation.job import Job, NotGivenError, needs_data, the_job
 from tinyjax.bin.evaluation.summary import summarise
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.data.publish import write_file
 from tinyjax.sample.stories import SLOTS
 
@@ -57,6 +58,7 @@ def run(argv: Sequence[str]) -> None:
         report.write_asked()
         return
     job = the_job()
+    probe(job.out)
     parts = _parts(job)
     backend.start(SLOTS)
     job.begin()

@@ -15,6 +15,7 @@ from absl import flags
 
 from tinyjax.bin import app, backend
 from tinyjax.checkpoint import manager as checkpoints
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.errors import UserError
 from tinyjax.interop import exporting, gguf
 from tinyjax.interop.card import card, validation_at
@@ -43,6 +44,7 @@ def run(argv: Sequence[str]) -> None:
     for name, holder in (("checkpoint", _CHECKPOINT), ("format", _FORMAT), ("out", _OUT)):
         if not holder.value:
             raise UserError(f"--{name} is missing; see --help")
+    probe(_OUT.value)
     jax.config.update("jax_platforms", "cpu")
     backend.start()
     step = checkpoints.find(_CHECKPOINT.value)

@@ -15,6 +15,7 @@ import jax
 from absl import flags
 
 from tinyjax.bin import app, backend
+from tinyjax.checkpoint.preflight import FOR_CHECKPOINTS, probe
 from tinyjax.errors import UserError
 from tinyjax.interop.llama2c_tokenizer import read_tokenizer
 from tinyjax.interop.model import num_parameters, write_checkpoint
@@ -37,6 +38,7 @@ def run(argv: Sequence[str]) -> None:
     for name, holder in (("source", _SOURCE), ("run_dir", _RUN_DIR)):
         if not holder.value:
             raise UserError(f"--{name} is missing; see --help")
+    probe(_RUN_DIR.value, FOR_CHECKPOINTS)
     jax.config.update("jax_platforms", "cpu")
     backend.start()
     tokenizer = read_tokenizer(_TOKENIZER.value) if _TOKENIZER.value else None

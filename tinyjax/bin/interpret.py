@@ -16,6 +16,7 @@ from etils import epath
 from tinyjax import textio
 from tinyjax.bin import app, backend
 from tinyjax.bin.loading import load
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.data.manifests import load_prepared
 from tinyjax.errors import UserError
 from tinyjax.interpret.report.gathering import Plan, gather
@@ -45,7 +46,9 @@ _EMA = flags.DEFINE_bool("ema", True, "Use the moving average of the parameters,
 def run(argv: Sequence[str]) -> None:
     """Writes the report."""
     del argv
-    plan, records = _plan(), _records()
+    plan = _plan()
+    probe(_OUT.value)
+    records = _records()
     others = [read_report(path) for path in _COMPARE.value]
     backend.start()
     model = load(_CHECKPOINT.value, ema=_EMA.value)

@@ -15,6 +15,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from tinyjax.bin import app
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.config import Config
 from tinyjax.data.mixture import open_mixture
 from tinyjax.errors import UserError
@@ -49,6 +50,8 @@ def run(argv: Sequence[str]) -> int | None:
     if _VOCAB_SIZE.value < 0:
         raise UserError(f"--vocab_size is {_VOCAB_SIZE.value}; it must be above 0, or 0 to go by the data")
     config = app.config_from_flags(_CONFIG)
+    if _JSON.value:
+        probe(epath.Path(_JSON.value).parent)
     target = find_target(_TOPOLOGY.value)
     vocab_size = _VOCAB_SIZE.value or _pieces(config)
     if _FIND_BATCH.value:

@@ -20,6 +20,7 @@ from etils import epath
 
 from tinyjax.bin import app, options
 from tinyjax.bin.progress import show_progress, summary
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.data.manifests import Prepared, Progress
 from tinyjax.data.prepare import Measure, prepare
 from tinyjax.data.publish import write_file
@@ -56,6 +57,7 @@ def run(argv: Sequence[str]) -> None:
     for flag in (_SOURCE, _DATA_DIR):
         if not flag.value:
             raise UserError(f"--{flag.name} is missing; see --help")
+    probe(_DATA_DIR.value)
     start = time.monotonic()
     chosen = _OPTIONS()
     with show_progress() as progress:

@@ -17,6 +17,7 @@ from ml_collections import config_flags
 
 from tinyjax.bin import app, backend, options, samples
 from tinyjax.bin.progress import show_progress, summary
+from tinyjax.checkpoint.preflight import FOR_CHECKPOINTS, probe
 from tinyjax.config import Config
 from tinyjax.data.prepare import prepare
 from tinyjax.evaluate.loss import Evaluation
@@ -48,6 +49,7 @@ def run(argv: Sequence[str]) -> None:
     begin = time.monotonic()
     folder = epath.Path(_RUN_DIR.value or default_run_dir(_STORIES.value))
     config = app.config_from_flags(_CONFIG)
+    probe(folder, FOR_CHECKPOINTS)
     print(f"Step 1 of 3: stories to windows of tokens, in {folder / 'data'}", flush=True)
     with show_progress() as progress:
         prepared = prepare(

@@ -32,6 +32,7 @@ from tinyjax.bin import app, backend
 from tinyjax.bin.interactive import converse
 from tinyjax.bin.loading import load
 from tinyjax.bin.progress import show_count
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.config import MeshConfig
 from tinyjax.errors import UserError, nearest
 from tinyjax.parallel.sharding import make_mesh
@@ -123,6 +124,8 @@ def run(argv: Sequence[str]) -> None:
     if not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing; give a run folder, such as runs/quickstart")
     options = check(_options())
+    if _OUTPUT.value:
+        probe(epath.Path(_OUTPUT.value).parent)
     instructions, prompts = instruct.prompt(_fields()), _prompts()
     slots = min(_SLOTS.value, len(prompts) * _NUM_SAMPLES.value)
     backend.start(slots)

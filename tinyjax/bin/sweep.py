@@ -17,6 +17,7 @@ from absl import flags
 from etils import epath
 
 from tinyjax.bin import app
+from tinyjax.checkpoint.preflight import FOR_CHECKPOINTS, probe
 from tinyjax.data.publish import write_file
 from tinyjax.errors import UserError
 from tinyjax.sweep.compare import compare
@@ -51,7 +52,10 @@ def run(argv: Sequence[str]) -> int | None:
     """Does what the flags say; returns FAILED where a member failed."""
     del argv
     sweep = load_sweep(_given(_SWEEP, "configs/sweeps/small.py"))
-    tasks = make_tasks(sweep, _given(_DATA, "runs/quickstart/data"), _given(_OUT, "runs/small"), _SET.value)
+    data, out = _given(_DATA, "runs/quickstart/data"), _given(_OUT, "runs/small")
+    if not _PRINT.value:
+        probe(out, FOR_CHECKPOINTS)
+    tasks = make_tasks(sweep, data, out, _SET.value)
     mine = shard(tasks, _SHARD.value)
     if _PRINT.value:
         print("\n".join(line for task in mine if (line := _commands(task))))

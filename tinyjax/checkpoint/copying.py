@@ -17,6 +17,7 @@ from etils import epath
 
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.checkpoint import remote
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.errors import UserError
 from tinyjax.recordio import is_local
 from tinyjax.textio import files_below
@@ -74,7 +75,7 @@ def copy(source: epath.PathLike, folder: epath.PathLike) -> epath.Path:
     """
     source = checkpoints.find(source)
     target = epath.Path(folder) / source.name
-    remote.probe(epath.Path(folder))
+    probe(folder)
     if remote.exists(target):
         raise UserError(
             f"'{target}' is there already, and nothing is overwritten; choose another folder, or move it away"

@@ -1,9 +1,8 @@
-"""Buckets that are missing, forbidden or out of reach: one message each, and before a run has begun."""
+"""Buckets that are missing, forbidden or out of reach: one message each."""
 
 import contextlib
 import logging
 import re
-import uuid
 from collections.abc import Generator
 
 from etils import epath
@@ -14,21 +13,6 @@ from tinyjax.recordio import is_local
 # They log, with a traceback, what they also raise, and what kind of bucket they could not find out.
 for _library in ("gcsfs", "fsspec"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
-
-
-def probe(folder: epath.Path) -> None:
-    """Writes, reads and deletes a little object below a folder on gs://; does nothing on a local disk.
-
-    Raises:
-      UserError: that can't be done there.
-    """
-    if is_local(folder):
-        return
-    with reached(folder):
-        file = folder / f".probe-{uuid.uuid4().hex}"
-        file.write_text("may I?")
-        file.read_text()
-        file.unlink()
 
 
 def exists(path: epath.Path) -> bool:
@@ -71,9 +55,16 @@ def refusal(path: epath.PathLike, error: BaseException) -> UserError | None:
         return None
     if isinstance(error, ImportError):
         return UserError(f"reading '{path}' needs an extra: pip install 'tinyjax[gcs]'")
-    if re.search(r"Forbidden|PERMISSION_DENIED|\b40[13]\b|[Pp]ermission", str(error)):
+    lacking = re.search(r"\S+ (caller )?does not have storage\.\w+\.\w+", str(error))
+    if not lacking and re.search(r"Invalid Credentials|UNAUTHENTICATED|\b401\b", str(error)):
         return UserError(
-            f"no permission at '{path}' ({first_line(error)}); the account needs the roles "
+            f"the credentials are refused at '{path}' ({first_line(error)}); log in again (gcloud auth "
+            "application-default login), and see whether this machine's clock is right"
+        )
+    if lacking or re.search(r"Forbidden|PERMISSION_DENIED|\b403\b|[Pp]ermission", str(error)):
+        said = lacking[0] if lacking else first_line(error)
+        return UserError(
+            f"no permission at '{path}' ({said}); the account needs the roles "
             f"storage.objectAdmin and storage.legacyBucketReader on the bucket '{_bucket(path)}', "
             "and a TPU VM the scope cloud-platform"
         )

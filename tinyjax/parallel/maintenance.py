@@ -25,12 +25,17 @@ def watch() -> bool:
 
     To this process then comes SIGTERM. Anywhere but on Google's machines nothing is asked.
     """
-    server = os.environ.get(_SERVER) or ("metadata.google.internal" if _is_of_google() else "")
+    server = metadata_server()
     if server:
         for key, is_end in (("maintenance-event", _is_announced()), ("preempted", _is_preempted)):
             url = f"http://{server}/computeMetadata/v1/instance/{key}"
             threading.Thread(target=_follow, args=(url, is_end), daemon=True).start()
     return bool(server)
+
+
+def metadata_server() -> str:
+    """Returns the host, or HOST:PORT, that tells of a machine of Google's, "" on any other machine."""
+    return os.environ.get(_SERVER) or ("metadata.google.internal" if _is_of_google() else "")
 
 
 def _is_of_google() -> bool:

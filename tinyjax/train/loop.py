@@ -13,7 +13,7 @@ from etils import epath
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.checkpoint.manager import Meta
 from tinyjax.checkpoint.partial import parameters_from
-from tinyjax.checkpoint.remote import probe
+from tinyjax.checkpoint.preflight import FOR_CHECKPOINTS, probe
 from tinyjax.config import Config, to_json
 from tinyjax.data.loader import train_batches
 from tinyjax.data.publish import write_file
@@ -80,6 +80,7 @@ def train(config: Config, run_dir: epath.PathLike, go_on: Continue | None = None
     """
     began = time.monotonic()
     with watch_signals() as stop:
+        probe(run_dir, FOR_CHECKPOINTS)
         run = prepare_run(config, run_dir)
         progress = resume(run) or start(run)
         with open_report(run, progress.step, began) as report:
@@ -119,7 +120,6 @@ def start(run: Run) -> Progress:
 
 def resume(run: Run) -> Progress | None:
     """Reads the newest checkpoint of the run folder, None when there is none."""
-    probe(run.folder)
     found = checkpoints.newest(run.folder / CHECKPOINTS)
     if found is None:
         return None

@@ -5,6 +5,7 @@ import sys
 from absl import flags
 from etils import epath
 
+from tinyjax.checkpoint.preflight import probe
 from tinyjax.errors import UserError
 from tinyjax.evaluate.report.writing import write_report
 
@@ -30,6 +31,7 @@ def write_asked() -> None:
         raise UserError("--report is missing; give a folder for the report, such as evaluations/report")
     if not _OF.value:
         raise UserError("--of is missing; give evaluations, such as --of=evaluations/a,evaluations/b")
+    probe(_REPORT.value)
     print(f"report: {write_report(_OF.value, _REPORT.value)}")
 
 
