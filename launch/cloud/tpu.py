@@ -1,0 +1,89 @@
+"""launch/tpu: flags to commands, and errors to exit codes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from launch.cloud import commands, memory
+from launch.cloud.cloud import Cloud
+from launch.cloud.creating import NoCapacity
+from launch.cloud.entries import entry_of
+from launch.cloud.failures import CloudError, Kind
+from launch.cloud.flags import parser
+from launch.cloud.memory import Entry
+from launch.cloud.runner import Runner
+from tinyjax.errors import UserError
+
+DONE, USER_ERROR, NO_CAPACITY, INTERRUPTED = 0, 2, 3, 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command line; returns the exit code."""
+    try:
+        return _main(argv)
+    except NoCapacity as error:
+        return _fail(str(error), NO_CAPACITY)
+    except CloudError as error:
+        return _fail(str(error), NO_CAPACITY if error.kind is Kind.CAPACITY else USER_ERROR)
+    except UserError as error:
+        return _fail(str(error), USER_ERROR)
+    except KeyboardInterrupt:
+        name = next((word for word in argv[1:] if not word.startswith("-")), "NAME")
+        told = f"interrupted; what was asked for or started goes on: 'launch/tpu status {name}' shows it"
+        back = f", 'launch/tpu up {name}' comes back to it" if argv[:1] == ["up"] else ""
+        print(f"\n{told}{back}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _main(argv: Sequence[str]) -> int:
+    own, words = _split(argv)
+    flags = parser().parse_args(own)
+    if words and flags.command not in ("run", "up"):
+        raise UserError(f"'{flags.command}' takes no binary after '--'")
+    entry = entry_of(flags, words)
+    runner = Runner(flags.dry_run, flags.poll_seconds)
+    if not flags.dry_run:
+        memory.save(entry)
+    return _call(flags, Cloud(entry.slice, runner), entry, words)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Parts our own words from the binary and its flags after '--'."""
+    if "--" not in argv:
+        return list(argv), ()
+    at = list(argv).index("--")
+    return list(argv[:at]), tuple(argv[at + 1 :])
+
+
+def _call(flags: argparse.Namespace, cloud: Cloud, entry: Entry, words: Sequence[str]) -> int:
+    match flags.command:
+        case "create":
+            return commands.create(cloud, flags.wait)
+        case "setup":
+            return commands.setup(cloud, entry)
+        case "run":
+            return commands.run(cloud, entry)
+        case "status":
+            return commands.status(cloud, entry)
+        case "logs":
+            return commands.logs(cloud, flags.worker, flags.lines, flags.follow)
+        case "resume":
+            return commands.resume(cloud, entry, flags.wait)
+        case "stop":
+            return commands.stop(cloud)
+        case "delete":
+            return commands.delete(cloud, flags.yes)
+        case "up":
+            return commands.up(cloud, entry, flags.wait, flags.retries, not words, flags.delete_when_done)
+        case _:
+            return commands.doctor(cloud, _doctor_flags(flags))
+
+
+def _doctor_flags(flags: argparse.Namespace) -> list[str]:
+    given = {"bucket": flags.bucket, "port": flags.port}
+    return [f"--{name}={value}" for name, value in given.items() if value]
