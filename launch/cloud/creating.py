@@ -1,6 +1,7 @@
 """From whatever state a slice is in to nodes that are ready, or to what is in the way."""
 
 import enum
+import math
 from collections.abc import Mapping
 
 from launch.cloud import failures
@@ -103,7 +104,7 @@ def ensure(cloud: Cloud, wait_seconds: float) -> tuple[tuple[Worker, ...], bool]
             cloud.delete()
         else:
             _pause(cloud, requests)
-            _create(cloud, int(left) + 1)
+            _create(cloud, math.ceil(left))
             requests += 1
 
 
