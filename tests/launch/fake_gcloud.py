@@ -1,44 +1,41 @@
 """Stands in for gcloud on PATH: plays a session from a file, keeps Google's state, and runs what ssh runs for real.
 
-Its folder is $FAKE_GCLOUD. `session.json` there says what happens:
+Its folder is $FAKE_GCLOUD. The file `session` there says what happens:
   hosts     how many hosts a node has
   requests  for each time the slice is made: the states of the queued resource that are told one after the other
-  errors    for create, describe, node, ssh, scp and delete: what one call after the other fails with; null: it works
+  errors    for create, describe, node, ssh, scp and delete: what one call after the other fails with; None: it works
   preempt   for each time the slice is made: after how many looks at its first worker it is preempted
-`calls.jsonl` lists the calls. Each worker's home is workers/NODE/INDEX; what runs there are real processes.
+`calls` lists the calls. Each worker's home is workers/NODE/INDEX; what runs there are real processes. Files are
+Python's literals and few modules are imported: it is started some hundred times.
 """
 
-import contextlib
 import fcntl
-import json
 import os
-import pathlib
-import shutil
 import signal
-import subprocess
 import sys
-import time
 
-FOLDER = pathlib.Path(os.environ["FAKE_GCLOUD"])
-WORKERS = FOLDER / "workers"
+FOLDER = os.environ["FAKE_GCLOUD"]
+WORKERS = f"{FOLDER}/workers"
 GONE = 'This TPU has terminal state "PREEMPTED", so it cannot be used anymore.'
+
+
+def read(path: str):
+    """Returns what a file holds, None where there is none."""
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return eval(file.read())
+
+
+def write(path: str, value) -> None:
+    """Puts a file in the place of another."""
+    with open(f"{path}.new", "w") as file:
+        file.write(repr(value))
+    os.replace(f"{path}.new", path)
 
 
 class Refused(Exception):
     """What gcloud says before it exits with 1, or with 255 where that was ssh's."""
-
-
-@contextlib.contextmanager
-def google():
-    """Yields Google's state, for one call at a time."""
-    path = FOLDER / "state.json"
-    with open(FOLDER / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        state = json.loads(path.read_text()) if path.exists() else {"made": 0, "counts": {}, "request": None}
-        try:
-            yield state
-        finally:
-            path.write_text(json.dumps(state))
 
 
 def count(state: dict, what: str) -> int:
@@ -53,21 +50,31 @@ def of_this_time(session: dict, state: dict, what: str, default):
 
 
 def main(words: list[str]) -> None:
+    """Answers one call; calls wait for each other, but for what runs on the workers."""
+    with open(f"{FOLDER}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state = read(f"{FOLDER}/state") or {"made": 0, "counts": {}, "request": None}
+        try:
+            answer = decide(words, state)
+        finally:
+            write(f"{FOLDER}/state", state)
+    answer()
+
+
+def decide(words: list[str], state: dict):
+    """Changes Google's state by a call, and returns what answers it."""
     options = dict(w.partition("=")[::2] for w in words if w.startswith("--"))
     names = [w for w in words if not w.startswith("--")]
-    session = json.loads((FOLDER / "session.json").read_text())
-    kind = {"instances": "node", "tpu-vm": "node", "queued-resources": ""}.get(names[-3], "")
+    session = read(f"{FOLDER}/session")
     verb = next(w for w in names if w in ("create", "describe", "delete", "ssh", "scp"))
-    kind = "node" if kind == "node" and verb == "describe" else verb
-    with google() as state:
-        with open(FOLDER / "calls.jsonl", "a") as calls:
-            calls.write(json.dumps({"time": time.time(), "words": words}) + "\n")
-        errors = session.get("errors", {}).get(kind, [])
-        number = count(state, kind)
-        if number <= len(errors) and errors[number - 1]:
-            raise Refused(errors[number - 1])
-        answer = HANDLERS[kind](session, state, names[names.index(verb) + 1 :], options)
-    answer()
+    kind = "node" if verb == "describe" and "queued-resources" not in names else verb
+    with open(f"{FOLDER}/calls", "a") as calls:
+        calls.write(repr(words) + "\n")
+    errors = session.get("errors", {}).get(kind, [])
+    number = count(state, kind)
+    if number <= len(errors) and errors[number - 1]:
+        raise Refused(errors[number - 1])
+    return HANDLERS[kind](session, state, names[names.index(verb) + 1 :], options)
 
 
 def create(session, state, names, options):
@@ -79,9 +86,8 @@ def create(session, state, names, options):
     labels = dict([options["--labels"].split("=")]) if "--labels" in options else {}
     state["request"] = {"name": names[0], "nodes": nodes, "labels": labels, "over": "", "looks": 0, "asked": 0}
     for node in nodes:
-        shutil.rmtree(WORKERS / node, ignore_errors=True)
         for index in range(session.get("hosts", 1)):
-            (WORKERS / node / str(index)).mkdir(parents=True)
+            os.makedirs(f"{WORKERS}/{node}/{index}")
     return lambda: print(f"Created queued resource {names[0]}", file=sys.stderr)
 
 
@@ -95,25 +101,30 @@ def describe(session, state, names, options):
         told = {"state": "FAILED", "failedData": {"error": {"message": told["state"].partition(": ")[2]}}}
     request["asked"] += 1
     spec = [{"node": {"labels": request["labels"]}}]
-    return lambda: print(json.dumps({"name": names[0], "state": told, "tpu": {"nodeSpec": spec}}))
+    return lambda: print(as_json({"name": names[0], "state": told, "tpu": {"nodeSpec": spec}}))
+
+
+def as_json(value) -> str:
+    """Returns JSON, of what holds no quotation marks of its own."""
+    return repr(value).replace("'", '"')
 
 
 def describe_node(session, state, names, options):
     request = state["request"]
-    if not (WORKERS / names[0]).exists():
+    if not os.path.exists(f"{WORKERS}/{names[0]}"):
         raise Refused(f"NOT_FOUND: Resource 'projects/p/.../nodes/{names[0]}' was not found")
     over = request and request["over"]
     told = {"state": "PREEMPTED" if over else session.get("node_state", "READY"), "health": "HEALTHY"}
     told["networkEndpoints"] = [{"ipAddress": f"10.0.0.{i}"} for i in range(session.get("hosts", 1))]
-    return lambda: print(json.dumps(told))
+    return lambda: print(as_json(told))
 
 
 def delete(session, state, names, options):
     if not state["request"]:
         raise Refused("NOT_FOUND: it was not found")
     for node in state["request"]["nodes"]:
-        kill_all(WORKERS / node)
-        shutil.rmtree(WORKERS / node)
+        kill_all(f"{WORKERS}/{node}")
+        os.rename(f"{WORKERS}/{node}", f"{FOLDER}/deleted-{state['made']}-{node}")
     state["request"] = None
     return lambda: None
 
@@ -121,25 +132,28 @@ def delete(session, state, names, options):
 def ssh(session, state, names, options):
     request, home = state["request"], home_of(names[0], options)
     looked = options["--command"].endswith("tinyjax-worker.sh state")
-    if request and names[0] == request["nodes"][0] and home.name == "0" and looked:
+    if request and names[0] == request["nodes"][0] and home.endswith("/0") and looked:
         request["looks"] += 1
         if request["looks"] == of_this_time(session, state, "preempt", None):
             request["over"] = "SUSPENDED"
             for node in request["nodes"]:
-                kill_all(WORKERS / node)
+                kill_all(f"{WORKERS}/{node}")
     if request and request["over"]:
         raise Refused(GONE)
     return lambda: sys.exit(on_worker(home, options["--command"]))
 
 
-def on_worker(home: pathlib.Path, command: str) -> int:
+def on_worker(home: str, command: str) -> int:
     """Runs a command as sshd would, and hangs up when it has ended."""
     path = f"{FOLDER}/worker-bin:/usr/bin:/bin"
-    env = {"HOME": str(home), "PATH": path, "FAKE_GCLOUD_WORKER": str(home)}
-    process = subprocess.Popen(["bash", "-c", command], cwd=home, env=env, start_new_session=True)
-    code = process.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGHUP)
+    env = {"HOME": home, "PATH": path, "FAKE_GCLOUD_WORKER": home}
+    os.chdir(home)
+    pid = os.posix_spawn("/bin/bash", ["bash", "-c", command], env, setsid=True)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        os.killpg(pid, signal.SIGHUP)
+    except ProcessLookupError:
+        pass
     return code
 
 
@@ -148,23 +162,26 @@ def scp(session, state, names, options):
     home = home_of(target.rstrip(":"), options)
     if state["request"] and state["request"]["over"]:
         raise Refused(GONE)
-    return lambda: [shutil.copy(file, home) for file in files]
+    return lambda: sys.exit(os.spawnvp(os.P_WAIT, "cp", ["cp", "-p", *files, home]))
 
 
-def home_of(node: str, options: dict) -> pathlib.Path:
-    home = WORKERS / node / options.get("--worker", "0")
-    if not home.is_dir():
+def home_of(node: str, options: dict) -> str:
+    home = f"{WORKERS}/{node}/{options.get('--worker', '0')}"
+    if not os.path.isdir(home):
         raise Refused(f"NOT_FOUND: Resource 'projects/p/.../nodes/{node}' was not found")
     return home
 
 
-def kill_all(folder: pathlib.Path) -> None:
+def kill_all(folder: str) -> None:
     """Kills every process that was started on the workers below a folder."""
     mark = f"FAKE_GCLOUD_WORKER={folder}".encode()
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(part.startswith(mark) for part in (process / "environ").read_bytes().split(b"\0")):
-                os.kill(int(process.name), signal.SIGKILL)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if any(part.startswith(mark) for part in file.read().split(b"\0")):
+                    os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass
 
 
 HANDLERS = {

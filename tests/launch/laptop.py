@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from tests.launch.google import Google
+from tests.launch.google import PYTHON, Google
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
         file.write(json.dumps({"pid": os.getpid(), "words": sys.argv[1:], "mode": os.environ.get("MODE")}) + "\\n")
     number = len(starts.read_text().splitlines())
     script = json.loads((run_dir / "script.json").read_text())
-    todo = script.get(worker, script.get("*", ["exit 0"]))
+    todo = script.get(worker) or script["all"]
     todo = todo[min(number, len(todo)) - 1].split()
     signal.signal(signal.SIGTERM, lambda *_: (print("saved at step 7"), sys.exit(42)))
     print("start", number, "of", worker)
@@ -46,9 +46,9 @@ mkdir -p .venv/bin && ln -sf {python} .venv/bin/python
 class Laptop:
     """Where launch/tpu is called."""
 
-    def __init__(self, folder: pathlib.Path):
-        """Makes the repository, the fake gcloud and a folder that stands for a bucket."""
-        self.repository, self.bucket = folder / "repository", folder / "bucket"
+    def __init__(self, folder: pathlib.Path, repository: pathlib.Path):
+        """Makes a fake gcloud and a folder that stands for a bucket, beside a repository."""
+        self.repository, self.bucket = repository, folder / "bucket"
         self.google = Google(folder / "google")
         self.state = folder / "state"
         self.bucket.mkdir()
@@ -58,13 +58,10 @@ class Laptop:
             "XDG_STATE_HOME": str(self.state),
             "FAKE_GCLOUD": str(self.google.folder),
         }
-        make_repository(self.repository)
 
     def script(self, **todo: list[str]) -> None:
-        """Says what the jobs do: for all ("all"), or for one worker ("s_0_1": worker 1 of s-0)."""
-        names = {"all": "*"}
-        told = {names.get(worker, worker): starts for worker, starts in todo.items()}
-        (self.bucket / "script.json").write_text(json.dumps(told))
+        """Says what the jobs do: for one worker ("s/1", "s-0/1"), or for all that aren't named ("all")."""
+        (self.bucket / "script.json").write_text(json.dumps(todo))
 
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """Starts launch/tpu; `--` and what follows goes last."""
@@ -105,7 +102,7 @@ def make_repository(folder: pathlib.Path) -> None:
     for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "tinyjax" / name, folder / "tinyjax" / name)
     (folder / "tinyjax" / "bin" / "train.py").write_text(TRAIN)
-    (folder / "tools" / "setup").write_text(SETUP.format(python=sys.executable))
+    (folder / "tools" / "setup").write_text(SETUP.format(python=PYTHON))
     (folder / "tools" / "setup").chmod(0o755)
     (folder / ".gitignore").write_text("/.venv*\n__pycache__/\n")
     git(folder, "init", "--quiet")

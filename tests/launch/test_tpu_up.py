@@ -206,8 +206,8 @@ def test_a_job_killed_for_want_of_memory_is_a_failure(laptop: Laptop):
 def test_what_others_made_under_the_name_is_not_deleted(laptop: Laptop):
     laptop.google.plays(requests=[["ACTIVE"], ["SUSPENDED"]])
     assert laptop.tpu("create", *SPOT).returncode == 0
-    path = laptop.google.folder / "state.json"
-    path.write_text(path.read_text().replace('"labels": {"made-by": "tinyjax"}', '"labels": {}'))
+    path = laptop.google.folder / "state"
+    path.write_text(path.read_text().replace("'labels': {'made-by': 'tinyjax'}", "'labels': {}"))
     laptop.google.plays(requests=[["SUSPENDED"]])
     for words in (["up", *SPOT, *laptop.train()], ["delete", "s", "--yes"]):
         result = laptop.tpu(*words)
@@ -218,7 +218,7 @@ def test_what_others_made_under_the_name_is_not_deleted(laptop: Laptop):
 
 def test_slices_that_train_together_are_nodes_of_one_request(laptop: Laptop):
     laptop.google.plays(hosts=2)
-    laptop.script(**{"*": ["exit 0"], "s-1/1": ["exit 1"]})
+    laptop.script(**{"all": ["exit 0"], "s-1/1": ["exit 1"]})
     result = laptop.tpu("up", "s", "--zone=z", "--type=v6e-16", "--slices=2", *laptop.train())
     assert result.returncode == 4
     assert "worker 3 (s-1, its worker 1): exit code 1" in result.stderr
