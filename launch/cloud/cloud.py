@@ -11,7 +11,7 @@ from launch.cloud.states import Machine, NodeState, RequestState
 from tinyjax.errors import UserError
 
 SCRIPT = "tinyjax-worker.sh"
-_RUNNING, _BARE = 3, 4  # its exit codes
+_RUNNING = 3  # its exit code where a job is in the way
 _API_SECONDS, _CREATE_SECONDS, _LOOK_SECONDS = 90, 1200, 90
 _TRIES = 10
 _AGAIN = {Kind.SSH, Kind.TRANSIENT}
@@ -112,7 +112,7 @@ class Cloud:
 
         def ask(worker: Worker) -> jobs.Report:
             result = self.runner.call(self.ssh(worker, "state"), _LOOK_SECONDS, told)
-            if result.code == 127 and not _is_gclouds(result):
+            if _is_bare(result):
                 return jobs.Report(worker, "bare")
             if result.code:
                 self._raise_if_mine(result)
@@ -158,12 +158,14 @@ def _is_gclouds(result: Result) -> bool:
     return result.code == 255 or "ERROR: (gcloud" in result.err
 
 
+def _is_bare(result: Result) -> bool:
+    """Tells whether a worker has no script yet."""
+    return result.code != 0 and f"{SCRIPT}: No such file" in result.err
+
+
 def _refusal(doing: str, result: Result) -> UserError:
     lines = [line for line in result.err.splitlines() if not line.startswith(_NOISE)]
     said = "\n  ".join(lines[-15:]) or f"exit code {result.code}, without a word"
-    mend = {
-        _RUNNING: "\n  see 'launch/tpu status' and 'launch/tpu stop'",
-        _BARE: "",
-        127: "\n  it isn't set up: run 'launch/tpu setup'",
-    }
-    return UserError(f"{doing} failed:\n  {said}{mend.get(result.code, '')}")
+    bare = "\n  it isn't set up: run 'launch/tpu setup'" if _is_bare(result) else ""
+    busy = "\n  see 'launch/tpu status' and 'launch/tpu stop'" if result.code == _RUNNING else ""
+    return UserError(f"{doing} failed:\n  {said}{bare}{busy}")

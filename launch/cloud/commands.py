@@ -131,7 +131,8 @@ def delete(cloud: Cloud, yes: bool) -> int:
     """Deletes the queued resource with its nodes, after a question; never a bucket."""
     name = cloud.settings.name
     if cloud.settings.existing:
-        memory.forget(name)
+        cloud.runner.note(f"nothing: '{name}' was there before launch/tpu")
+        _forget(cloud)
         cloud.runner.say(f"'{name}' was there before launch/tpu: it stays, and is only forgotten here")
         return 0
     request = cloud.request("ACTIVE")
@@ -146,9 +147,13 @@ def delete(cloud: Cloud, yes: bool) -> int:
         return 0
     if request.name or cloud.runner.dry:
         cloud.delete()
-    if not cloud.runner.dry:
-        memory.forget(name)
+    _forget(cloud)
     return 0
+
+
+def _forget(cloud: Cloud) -> None:
+    if not cloud.runner.dry:
+        memory.forget(cloud.settings.name)
 
 
 def _agreed() -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shlex
 import tempfile
 from collections.abc import Generator
 
@@ -12,6 +13,7 @@ from launch.cloud.runner import Runner
 from tinyjax.errors import UserError
 
 _ARCHIVE = "tinyjax.tar.gz"
+_INDEX = "/tmp/tinyjax.index"  # where commands are only printed
 _SECONDS = 120
 
 
@@ -41,11 +43,16 @@ def packed(code: Code, runner: Runner) -> Generator[tuple[str, str]]:
 
 
 def _printed(code: Code, runner: Runner) -> str:
-    tree = code.commit
+    archive = ["git", "archive", "--format=tar.gz", f"--output={_ARCHIVE}"]
     if code.with_changes:
-        runner.note("with your changes and new files, as 'git add --all' would take them")
-        tree = "$(git stash create)"
-    runner.call(["git", "archive", "--format=tar.gz", f"--output={_ARCHIVE}", tree], _SECONDS)
+        runner.note(
+            "with local changes and new files: a tree of all that git doesn't ignore, by an index of its own"
+        )
+        for words in (["read-tree", "HEAD"], ["add", "--all"]):
+            runner.call(["env", f"GIT_INDEX_FILE={_INDEX}", "git", *words], _SECONDS)
+        print(shlex.join(archive), f'"$(GIT_INDEX_FILE={_INDEX} git write-tree)"')
+    else:
+        runner.call([*archive, code.commit], _SECONDS)
     return code.commit
 
 

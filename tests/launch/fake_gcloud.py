@@ -1,12 +1,12 @@
-"""Stands in for gcloud on PATH: plays a session from a file, keeps Google's state, and runs what ssh runs for real.
+"""Stands in for gcloud on PATH: plays a session, keeps Google's state, and runs what ssh runs for real.
 
 Its folder is $FAKE_GCLOUD. The file `session` there says what happens:
   hosts     how many hosts a node has
-  requests  for each time the slice is made: the states of the queued resource that are told one after the other
-  errors    for create, describe, node, ssh, scp and delete: what one call after the other fails with; None: it works
+  requests  for each time the slice is made: the states of the queued resource, as told one after the other
+  errors    for create, describe, node, ssh, scp and delete: what each call fails with; None: it works
   preempt   for each time the slice is made: after how many looks at its first worker it is preempted
-`calls` lists the calls. Each worker's home is workers/NODE/INDEX; what runs there are real processes. Files are
-Python's literals and few modules are imported: it is started some hundred times.
+`calls` lists the calls. Each worker's home is workers/NODE/INDEX; what runs there are real processes. Files
+are Python's literals and few modules are imported: it is started some hundred times.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ def write(path: str, value) -> None:
     os.replace(f"{path}.new", path)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """What gcloud says before it exits with 1, or with 255 where that was ssh's."""
 
 
@@ -84,7 +84,14 @@ def create(session, state, names, options):
     nodes += [f"{options['--node-prefix']}-{i}" for i in range(int(options.get("--node-count", 0)))]
     state["made"] += 1
     labels = dict([options["--labels"].split("=")]) if "--labels" in options else {}
-    state["request"] = {"name": names[0], "nodes": nodes, "labels": labels, "over": "", "looks": 0, "asked": 0}
+    state["request"] = {
+        "name": names[0],
+        "nodes": nodes,
+        "labels": labels,
+        "over": "",
+        "looks": 0,
+        "asked": 0,
+    }
     for node in nodes:
         for index in range(session.get("hosts", 1)):
             os.makedirs(f"{WORKERS}/{node}/{index}")
@@ -153,7 +160,7 @@ def on_worker(home: str, command: str) -> int:
     try:
         os.killpg(pid, signal.SIGHUP)
     except ProcessLookupError:
-        pass
+        return code
     return code
 
 

@@ -1,6 +1,7 @@
 """The folder of a fake gcloud, as tests see it."""
 
 import ast
+import fcntl
 import os
 import pathlib
 import sys
@@ -47,6 +48,16 @@ class Google:
         """Has a node that no queued resource made."""
         for index in range(hosts):
             (self.workers / node / str(index)).mkdir(parents=True)
+
+    def preempts(self) -> None:
+        """Takes the slice away at this moment."""
+        path = self.folder / "state"
+        with open(self.folder / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = ast.literal_eval(path.read_text())
+            state["request"]["over"] = "SUSPENDED"
+            self.ends()
+            path.write_text(repr(state))
 
     def ends(self) -> None:
         """Ends all that runs on the workers."""

@@ -13,8 +13,8 @@ from tests.launch.google import PYTHON, Google
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-# In the place of training: lists its starts in the run folder, then does what the run folder's script says for this
-# worker and this start: "run", or "exit N".
+# In the place of training: lists its starts in the run folder, then does what a script there says for this
+# worker and this start: "run" or "exit N".
 TRAIN = '''
 """Stands in for training."""
 import json, os, pathlib, signal, sys, time
@@ -23,8 +23,9 @@ if __name__ == "__main__":
     run_dir = pathlib.Path(next(a.split("=", 1)[1] for a in sys.argv if a.startswith("--run_dir=")))
     worker = "/".join(pathlib.Path(os.environ["HOME"]).parts[-2:])
     starts = run_dir / ("starts-" + worker.replace("/", "-"))
+    start = {"pid": os.getpid(), "words": sys.argv[1:], "mode": os.environ.get("MODE")}
     with open(starts, "a") as file:
-        file.write(json.dumps({"pid": os.getpid(), "words": sys.argv[1:], "mode": os.environ.get("MODE")}) + "\\n")
+        file.write(json.dumps(start) + "\\n")
     number = len(starts.read_text().splitlines())
     script = json.loads((run_dir / "script.json").read_text())
     todo = script.get(worker) or script["all"]
@@ -97,7 +98,9 @@ def make_repository(folder: pathlib.Path) -> None:
     """Makes a git repository of launch/tpu and what it needs, with a stand-in for training."""
     for name in ("launch", "tinyjax/bin", "tools"):
         (folder / name).mkdir(parents=True)
-    shutil.copytree(ROOT / "launch" / "cloud", folder / "launch" / "cloud", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "launch" / "cloud", folder / "launch" / "cloud", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "launch" / "tpu", folder / "launch" / "tpu")
     for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "tinyjax" / name, folder / "tinyjax" / name)

@@ -7,8 +7,8 @@ from tests.launch.laptop import Laptop, alive, interrupt, kill, wait_until
 SPOT = ("s", "--zone=us-west4-a", "--type=v5litepod-4", "--spot")
 SSH_255 = "[/usr/bin/ssh] exited with return code [255]."
 NO_CAPACITY = (
-    'RESOURCE_EXHAUSTED: There is no more capacity in the zone "us-west4-a"; you can try in another zone where '
-    "Cloud TPU Nodes are offered"
+    'RESOURCE_EXHAUSTED: There is no more capacity in the zone "us-west4-a"; you can try in another zone '
+    "where Cloud TPU Nodes are offered"
 )
 
 
@@ -36,7 +36,8 @@ def test_asked_to_it_deletes_the_slice_when_the_job_is_done(laptop: Laptop):
 
 def test_a_request_without_capacity_is_made_again(laptop: Laptop):
     laptop.google.plays(
-        errors={"create": [NO_CAPACITY]}, requests=[["FAILED: There is no more capacity in the zone"], ["ACTIVE"]]
+        errors={"create": [NO_CAPACITY]},
+        requests=[["FAILED: There is no more capacity in the zone"], ["ACTIVE"]],
     )
     result = laptop.tpu("up", *SPOT, *laptop.train())
     assert result.returncode == 0, result.stderr
@@ -98,7 +99,9 @@ def test_a_worker_that_only_lost_another_is_not_taken_for_the_cause(laptop: Lapt
 
 
 @pytest.mark.parametrize("code", [42, 43])
-def test_on_machines_that_are_still_there_a_job_that_was_stopped_or_cut_off_goes_on(laptop: Laptop, code: int):
+def test_on_machines_that_are_still_there_a_job_that_was_stopped_or_cut_off_goes_on(
+    laptop: Laptop, code: int
+):
     laptop.script(all=[f"exit {code}", "exit 0"])
     result = laptop.tpu("up", *SPOT, *laptop.train())
     assert result.returncode == 0, result.stderr
@@ -144,7 +147,8 @@ def test_a_ready_node_that_never_answers_ends_it_with_the_job_left_alone(laptop:
         ),
         ("PERMISSION_DENIED: Permission 'tpu.queuedResources.create' denied on 'p'", "roles/tpu.admin"),
         (
-            "RESOURCE_EXHAUSTED: Quota limit 'TPUV5sPreemptibleLitepodPerProjectPerZoneForTPUAPI' has been exceeded.",
+            "RESOURCE_EXHAUSTED: Quota limit 'TPUV5sPreemptibleLitepodPerProjectPerZoneForTPUAPI' has been "
+            "exceeded.",
             "ask for more of the quota",
         ),
     ],
