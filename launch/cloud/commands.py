@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from launch.cloud import jobs, memory, running, watching
+from launch.cloud import jobs, memory, running, source, watching
 from launch.cloud.cloud import Cloud, workers_of
 from launch.cloud.creating import ensure
 from launch.cloud.memory import Entry
@@ -29,7 +29,9 @@ def create(cloud: Cloud, wait_seconds: float) -> int:
 def setup(cloud: Cloud, entry: Entry) -> int:
     """Brings the code and its environment to all workers."""
     workers = cloud.workers()
+    entry = dataclasses.replace(entry, code=source.pin(entry.code, cloud.runner))
     running.set_up(cloud, workers, entry.code)
+    watching.remembered(cloud, entry)
     cloud.runner.say(
         f"{len(workers)} workers are set up; next: launch/tpu run {cloud.settings.name} -- train ..."
     )
@@ -54,6 +56,7 @@ def resume(cloud: Cloud, entry: Entry, wait_seconds: float) -> int:
         cloud.runner.say("it is running already")
         return 0
     if any(report.what == "bare" for report in reports):
+        entry = dataclasses.replace(entry, code=source.pin(entry.code, cloud.runner))
         running.set_up(cloud, workers, entry.code)
     _start(cloud, workers, entry)
     return 0
@@ -62,8 +65,7 @@ def resume(cloud: Cloud, entry: Entry, wait_seconds: float) -> int:
 def _start(cloud: Cloud, workers: Sequence[Worker], entry: Entry) -> None:
     assert entry.job is not None
     job = running.start(cloud, workers, entry.job)
-    if not cloud.runner.dry:
-        memory.save(dataclasses.replace(entry, job=job))
+    watching.remembered(cloud, dataclasses.replace(entry, job=job))
 
 
 def up(

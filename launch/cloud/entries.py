@@ -26,8 +26,8 @@ def entry_of(flags: argparse.Namespace, words: tuple[str, ...]) -> Entry:
             f"another name, or 'launch/tpu delete {flags.name}' first"
         )
     entry = known or Entry(settings)
-    if hasattr(flags, "commit"):
-        entry = dataclasses.replace(entry, code=_code(flags, entry.code))
+    if flags.command == "setup" or (flags.command == "up" and words):
+        entry = dataclasses.replace(entry, code=Code(flags.commit or "HEAD", flags.with_changes))
     return dataclasses.replace(entry, job=_job(flags, words, entry.job))
 
 
@@ -36,10 +36,6 @@ def _differences(before: Slice, now: Slice) -> str:
     return ", ".join(
         f"--{name} was {old[name]} and is now {new[name]}" for name in old if old[name] != new[name]
     )
-
-
-def _code(flags: argparse.Namespace, known: Code) -> Code:
-    return Code(flags.commit or known.commit, flags.with_changes or known.with_changes)
 
 
 def _job(flags: argparse.Namespace, words: tuple[str, ...], known: Job | None) -> Job | None:

@@ -28,6 +28,7 @@ class Code:
 
     commit: str = "HEAD"
     with_changes: bool = False
+    tree: str = ""  # what is packed; once known, a slice that is made again gets the same
 
 
 @dataclasses.dataclass(frozen=True)

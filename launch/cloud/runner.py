@@ -37,13 +37,14 @@ class Runner:
         """Takes whether to print only, and how long to wait between looks at Google's state."""
         self.dry = dry
         self.poll_seconds = poll_seconds
+        self._running: set[subprocess.Popen[str]] = set()
 
     def call(self, command: Sequence[str], timeout: float, expected: str = "") -> Result:
         """Returns a command's exit code and what it printed; a timeout reads as a lost connection."""
         if self.dry:
             print(shlex.join(command))
             return Result(0, expected, "")
-        with _started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with self._started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
@@ -55,7 +56,7 @@ class Runner:
         if self.dry:
             print(shlex.join(command))
             return 0
-        with _started(command) as process:
+        with self._started(command) as process:
             return process.wait()
 
     def each(self, jobs: Sequence[_T], function: Callable[[_T], _R]) -> list[_R]:
@@ -63,7 +64,30 @@ class Runner:
         if self.dry or len(jobs) == 1:
             return [function(job) for job in jobs]
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(function, jobs))
+            try:
+                return list(pool.map(function, jobs))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(self._running):
+                    _end(process)
+                raise
+
+    @contextlib.contextmanager
+    def _started(self, command: Sequence[str], **options: Any) -> Generator[subprocess.Popen[str]]:
+        """Starts a program in a session of its own, and ends all of it if we are left early."""
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        except FileNotFoundError:
+            raise UserError(
+                _NO_GCLOUD if command[0] == "gcloud" else f"{command[0]} isn't on PATH; install it"
+            ) from None
+        self._running.add(process)
+        with process:
+            try:
+                yield process
+            finally:
+                self._running.discard(process)
+                _end(process)
 
     def note(self, text: str) -> None:
         """Says something beside the commands: as a comment where they are printed, else nothing."""
@@ -85,20 +109,7 @@ class Runner:
             time.sleep(polls * self.poll_seconds)
 
 
-@contextlib.contextmanager
-def _started(command: Sequence[str], **options: Any) -> Generator[subprocess.Popen[str]]:
-    """Starts a program in a session of its own, and ends all of it if we are left early."""
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-    except FileNotFoundError:
-        raise UserError(
-            _NO_GCLOUD if command[0] == "gcloud" else f"{command[0]} isn't on PATH; install it"
-        ) from None
-    try:
-        with process:
-            yield process
-            return
-    finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)

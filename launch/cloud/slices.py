@@ -25,7 +25,8 @@ class Worker:
 
     def __str__(self) -> str:
         """Returns what it is called in messages: worker 5 (stories-1, its worker 1)."""
-        where = f", its worker {self.index}" if self.index != self.number else ""
+        own = self.index != self.number and not self.node.compute_engine
+        where = f", its worker {self.index}" if own else ""
         return f"worker {self.number} ({self.node.name}{where})"
 
 

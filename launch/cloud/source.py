@@ -17,28 +17,34 @@ _INDEX = "/tmp/tinyjax.index"  # where commands are only printed
 _SECONDS = 120
 
 
-@contextlib.contextmanager
-def packed(code: Code, runner: Runner) -> Generator[tuple[str, str]]:
-    """Yields the path of an archive, and a label that tells its code from others.
+def pin(code: Code, runner: Runner) -> Code:
+    """Returns code whose commit and tree are fixed, whatever is committed or changed from now on.
 
     Raises:
       UserError: there is no such commit, or this is no git repository.
     """
-    if runner.dry:
-        yield _ARCHIVE, _printed(code, runner)
-        return
+    if runner.dry or code.tree:
+        return code
     commit = _git(runner, "rev-parse", "--verify", "--quiet", f"{code.commit}^{{commit}}")
-    tree, label = commit, commit[:12]
     if code.with_changes:
         if commit != _git(runner, "rev-parse", "HEAD"):
             raise UserError("--with_changes sends the changes since HEAD; leave --commit out")
-        tree = _changed_tree(runner)
-        label += f"+{tree[:12]}"
-    elif changed := _git(runner, "status", "--porcelain"):
+        return Code(commit, True, _changed_tree(runner))
+    if changed := _git(runner, "status", "--porcelain"):
         runner.say(f"{len(changed.splitlines())} local changes are not sent (--with_changes sends them)")
+    return Code(commit, False, commit)
+
+
+@contextlib.contextmanager
+def packed(code: Code, runner: Runner) -> Generator[tuple[str, str]]:
+    """Yields the path of an archive of pinned code, and a label that tells it from others."""
+    if runner.dry:
+        yield _ARCHIVE, _printed(code, runner)
+        return
+    label = code.commit[:12] + (f"+{code.tree[:12]}" if code.with_changes else "")
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / _ARCHIVE
-        _git(runner, "archive", "--format=tar.gz", f"--output={path}", tree)
+        _git(runner, "archive", "--format=tar.gz", f"--output={path}", code.tree)
         yield str(path), label
 
 

@@ -47,17 +47,22 @@ no_python() {
 # The new code takes the old one's place whole; its .venv goes along, and is completed where the locks have changed.
 setup() { # $1: which code it is
   if running; then say "a job is running here; stop it first"; exit 3; fi
+  [ ! -e tinyjax.tar.gz ] || unpack "$1" # else it came to that already, when this was asked for before
+  [ "$(cat tinyjax-source)" = "$1" ] || { say "the code didn't arrive; call setup again"; exit 4; }
+  find_python
+  cd "$code"
+  ./tools/setup tpu
+}
+
+unpack() { # $1: which code it is
   rm -rf "$code.new" "$code.old"
   mkdir "$code.new"
   tar -xzf tinyjax.tar.gz -C "$code.new"
   [ ! -d "$code/.venv" ] || mv "$code/.venv" "$code.new/.venv"
   [ ! -d "$code" ] || mv "$code" "$code.old"
   mv "$code.new" "$code"
-  rm -rf "$code.old" tinyjax.tar.gz
   printf '%s\n' "$1" >tinyjax-source
-  find_python
-  cd "$code"
-  ./tools/setup tpu
+  rm -rf "$code.old" tinyjax.tar.gz
 }
 
 start() { # $1: a token that tells this start from others; then the command

@@ -47,9 +47,15 @@ def _main(argv: Sequence[str]) -> int:
         raise UserError(f"'{flags.command}' takes no binary after '--'")
     entry = entry_of(flags, words)
     runner = Runner(flags.dry_run, flags.poll_seconds)
-    if not flags.dry_run:
+    if not flags.dry_run and _is_news(flags, entry):
         memory.save(entry)
     return _call(flags, Cloud(entry.slice, runner), entry, words)
+
+
+def _is_news(flags: argparse.Namespace, entry: Entry) -> bool:
+    """Tells whether to remember it beforehand; a job that `run` starts only when it was started."""
+    known = memory.load(entry.slice.name)
+    return known is None or (flags.command == "up" and entry != known)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

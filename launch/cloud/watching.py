@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from launch.cloud import jobs, memory, running
+from launch.cloud import jobs, memory, running, source
 from launch.cloud.cloud import Cloud
 from launch.cloud.creating import ensure
 from launch.cloud.jobs import Report, Verdict
@@ -24,7 +24,7 @@ class End:
     """How a start came to its end."""
 
     verdict: Verdict
-    report: Report
+    report: Report | None  # of the worker that decides it
     why: str
 
 
@@ -44,10 +44,15 @@ def up(cloud: Cloud, entry: Entry, wait_seconds: float, retries: int, come_back:
     failures, again = 0, False
     while True:
         workers, new = ensure(cloud, wait_seconds)
-        if new or again or not _is_on(cloud.look(workers), entry, come_back):
-            entry = _begin(cloud, workers, entry)
         began = cloud.runner.now()
-        end = watch(cloud, workers)
+        try:
+            if new or again or not _is_on(cloud.look(workers), entry, come_back):
+                entry = _begin(cloud, workers, entry)
+            end = watch(cloud, workers)
+        except UserError:  # what fails on a machine that is being taken away is no news
+            if not (gone := _gone(cloud)):
+                raise
+            end = End(Verdict.BROKEN, None, gone)
         if end.verdict in (Verdict.DONE, Verdict.FAILED):
             return _tell_end(cloud, end)
         if was_stopped(entry):
@@ -70,9 +75,15 @@ def _is_on(reports: Sequence[Report], entry: Entry, come_back: bool) -> bool:
 
 
 def _begin(cloud: Cloud, workers: Sequence[Worker], entry: Entry) -> Entry:
-    assert entry.job is not None
+    """Sets up and starts; what a slice that is made again will need is remembered first."""
+    entry = remembered(cloud, dataclasses.replace(entry, code=source.pin(entry.code, cloud.runner)))
     running.set_up(cloud, workers, entry.code)
-    entry = dataclasses.replace(entry, job=running.start(cloud, workers, entry.job))
+    assert entry.job is not None
+    return remembered(cloud, dataclasses.replace(entry, job=running.start(cloud, workers, entry.job)))
+
+
+def remembered(cloud: Cloud, entry: Entry) -> Entry:
+    """Remembers an entry, unless commands are only printed; returns it."""
     if not cloud.runner.dry:
         memory.save(entry)
     return entry
@@ -149,12 +160,14 @@ def _without_patience(
 
 def _tell_end(cloud: Cloud, end: End) -> int:
     """Says how it ended; for a failure with the last lines of the worker that failed first."""
-    if end.verdict is Verdict.DONE:
+    if end.report is None or end.verdict is Verdict.DONE:
         cloud.runner.say("done on all workers")
         return 0
     name = cloud.settings.name
-    lines = cloud.script(end.report.worker, "log", str(_LAST_LINES))
-    print(lines, end="")
+    try:
+        print(cloud.script(end.report.worker, "log", str(_LAST_LINES)), end="")
+    except UserError as error:
+        cloud.runner.say(f"its log can't be had: {error}")
     cloud.runner.say(
         f"{end.report.worker}: {end.report}; its last lines are above. The slice is kept (and costs): mend "
         f"it, "

@@ -156,6 +156,7 @@ def on_worker(home: str, command: str) -> int:
     env = {"HOME": home, "PATH": path, "FAKE_GCLOUD_WORKER": home}
     os.chdir(home)
     pid = os.posix_spawn("/bin/bash", ["bash", "-c", command], env, setsid=True)
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(pid, signal.SIGHUP))
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     try:
         os.killpg(pid, signal.SIGHUP)
@@ -169,7 +170,7 @@ def scp(session, state, names, options):
     home = home_of(target.rstrip(":"), options)
     if state["request"] and state["request"]["over"]:
         raise Refused(GONE)
-    return lambda: sys.exit(os.spawnvp(os.P_WAIT, "cp", ["cp", "-p", *files, home]))
+    return lambda: os.execvp("cp", ["cp", "-p", *files, home])
 
 
 def home_of(node: str, options: dict) -> str:

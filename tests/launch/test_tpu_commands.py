@@ -27,10 +27,12 @@ def ended(laptop: Laptop, *workers: str) -> None:
         wait_until(path.exists)
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_when_the_connection_is_gone_and_is_stopped_with_everything_saved(ready: Laptop):
     ready.script(all=["run"])
     assert ready.tpu("run", "s", *ready.train()).returncode == 0
-    ready.wait_for_starts(1, "s/1")
+    for worker in ("s/0", "s/1"):
+        ready.wait_for_starts(1, worker)
     pids = [ready.starts(worker)[0]["pid"] for worker in ("s/0", "s/1")]
     assert all(map(alive, pids))
 
@@ -58,16 +60,20 @@ def test_a_job_goes_on_when_the_connection_is_gone_and_is_stopped_with_everythin
     assert [start["words"] for start in ready.starts()] == [[f"--run_dir={ready.bucket}"]] * 2
 
 
+@pytest.mark.slow
 def test_a_slice_that_is_gone_is_made_again_to_resume(ready: Laptop):
-    ready.google.plays(hosts=2, preempt=[1, None])
-    assert ready.tpu("run", "s", *ready.train()).returncode == 2  # it is preempted at this moment
+    ready.script(all=["run", "exit 0"])
+    assert ready.tpu("run", "s", *ready.train()).returncode == 0
+    ready.wait_for_starts(1, "s/1")
+    ready.google.preempts()
     resumed = ready.tpu("resume", "s")
     assert resumed.returncode == 0, resumed.stderr
-    ready.wait_for_starts(1, "s/1")
+    ready.wait_for_starts(2, "s/1")
     assert len(ready.google.calls("create")) == 2
     assert len(ready.google.calls("delete")) == 1
 
 
+@pytest.mark.slow
 def test_a_log_is_followed_until_the_job_ends(ready: Laptop):
     ready.script(all=["run"])
     assert ready.tpu("run", "s", *ready.train()).returncode == 0
@@ -89,6 +95,7 @@ def test_nothing_runs_on_workers_that_are_not_set_up(laptop: Laptop):
     assert not laptop.starts()
 
 
+@pytest.mark.slow
 def test_deleting_is_asked_for_and_takes_the_memory_along(ready: Laptop):
     asked = ready.tpu("delete", "s")
     assert asked.returncode == 2
@@ -116,6 +123,7 @@ def test_vms_that_are_there_are_used_and_never_deleted(laptop: Laptop):
     assert not laptop.google.calls("delete")
 
 
+@pytest.mark.slow
 def test_vms_of_compute_engine_are_workers_too(laptop: Laptop):
     for vm in ("t-0", "t-1"):
         laptop.google.adds_vm(vm)
@@ -126,6 +134,7 @@ def test_vms_of_compute_engine_are_workers_too(laptop: Laptop):
     assert not laptop.google.calls("tpus")
 
 
+@pytest.mark.slow
 def test_the_value_of_a_secret_reaches_the_job_and_nothing_else(ready: Laptop):
     value = "dark '$secret\""
     result = ready.tpu("run", "s", "--env=MODE", *ready.train(), MODE=value)
@@ -195,6 +204,7 @@ def test_a_zone_without_capacity_is_told_apart_from_other_refusals(laptop: Lapto
     assert "bad request" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_code_is_that_of_a_commit_or_with_changes(laptop: Laptop, tmp_path):
     laptop.repository = tmp_path / "repository"
     make_repository(laptop.repository)
@@ -224,6 +234,7 @@ def commit_file(laptop: Laptop, text: str) -> str:
     return commit(laptop.repository)
 
 
+@pytest.mark.slow
 def test_the_doctor_is_called_on_every_worker(ready: Laptop):
     for worker in ("0", "1"):
         doctor = ready.google.workers / "s" / worker / "tinyjax" / "tinyjax" / "bin" / "doctor.py"

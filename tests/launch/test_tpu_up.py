@@ -1,8 +1,10 @@
 """`launch/tpu up`: whatever it takes until the job is done, and when to stop."""
 
+import pathlib
+
 import pytest
 
-from tests.launch.laptop import Laptop, alive, interrupt, kill, wait_until
+from tests.launch.laptop import Laptop, alive, commit, interrupt, kill, make_repository, wait_until
 
 SPOT = ("s", "--zone=us-west4-a", "--type=v5litepod-4", "--spot")
 SSH_255 = "[/usr/bin/ssh] exited with return code [255]."
@@ -54,6 +56,7 @@ def test_capacity_is_waited_for_within_a_limit(laptop: Laptop):
     assert made_and_deleted(laptop) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_job_that_was_preempted_twice_goes_on_in_the_same_run_folder(laptop: Laptop):
     laptop.google.plays(preempt=[3, 3, None], hosts=2)
     laptop.script(all=["run", "run", "exit 0"])
@@ -68,6 +71,40 @@ def test_a_job_that_was_preempted_twice_goes_on_in_the_same_run_folder(laptop: L
     assert "2 of 10 retries" in result.stderr
 
 
+@pytest.mark.slow
+def test_a_preemption_while_workers_are_set_up_is_one_too_and_the_code_stays_that_of_the_first_time(
+    laptop: Laptop, tmp_path: pathlib.Path
+):
+    laptop.repository = tmp_path / "repository"
+    make_repository(laptop.repository)
+    laptop.google.plays(preempt=[1, 3, None])  # at the look before the start
+    laptop.script(all=["run", "exit 0"])
+    process = laptop.start("up", *SPOT, *laptop.train())
+    laptop.wait_for_starts(1)
+    source = laptop.google.workers / "s" / "0" / "tinyjax-source"
+    first = source.read_text()
+    (laptop.repository / "new.txt").write_text("new")
+    assert not commit(laptop.repository).startswith(first.strip())
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert made_and_deleted(laptop) == (3, 2)
+    assert len(laptop.starts()) == 2
+    assert source.read_text() == first
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_all_workers_are_called_ends_the_calls_at_once(laptop: Laptop):
+    laptop.google.plays(hosts=2)
+    assert laptop.tpu("create", *SPOT).returncode == 0
+    tar = laptop.google.folder / "worker-bin" / "tar"  # which setup calls
+    tar.write_text("#!/bin/sh\necho $$ >>$HOME/tar-pid; exec sleep 600\n")
+    tar.chmod(0o755)
+    process = laptop.start("setup", "s")
+    wait_until(lambda: len(list(laptop.google.workers.rglob("tar-pid"))) == 2)
+    assert interrupt(process)[0] == 130
+
+
+@pytest.mark.slow
 def test_retries_have_a_limit(laptop: Laptop):
     laptop.google.plays(preempt=[3])
     laptop.script(all=["run"])
@@ -77,6 +114,7 @@ def test_retries_have_a_limit(laptop: Laptop):
     assert len(laptop.starts()) == 2
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_ends_it_and_its_last_lines_are_shown(laptop: Laptop):
     laptop.google.plays(hosts=2)
     laptop.script(**{"s/0": ["run"], "s/1": ["exit 1"]})
@@ -89,6 +127,7 @@ def test_a_program_that_fails_ends_it_and_its_last_lines_are_shown(laptop: Lapto
     assert len(laptop.starts()) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_only_lost_another_is_not_taken_for_the_cause(laptop: Laptop):
     laptop.google.plays(hosts=2)
     laptop.script(**{"s/0": ["exit 43"], "s/1": ["exit 2"]})
@@ -98,6 +137,7 @@ def test_a_worker_that_only_lost_another_is_not_taken_for_the_cause(laptop: Lapt
     assert "the s/1 broke" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [42, 43])
 def test_on_machines_that_are_still_there_a_job_that_was_stopped_or_cut_off_goes_on(
     laptop: Laptop, code: int
@@ -109,6 +149,7 @@ def test_on_machines_that_are_still_there_a_job_that_was_stopped_or_cut_off_goes
     assert made_and_deleted(laptop) == (1, 0)
 
 
+@pytest.mark.slow
 def test_processes_that_vanish_without_an_exit_code_are_started_again(laptop: Laptop):
     laptop.script(all=["run", "exit 0"])
     process = laptop.start("up", *SPOT, *laptop.train())
@@ -120,6 +161,7 @@ def test_processes_that_vanish_without_an_exit_code_are_started_again(laptop: La
     assert made_and_deleted(laptop) == (1, 0)
 
 
+@pytest.mark.slow
 def test_ssh_that_fails_on_a_ready_node_is_tried_again(laptop: Laptop):
     laptop.google.plays(errors={"ssh": [SSH_255, SSH_255, None, None, None, None, SSH_255], "scp": [SSH_255]})
     result = laptop.tpu("up", *SPOT, *laptop.train())
@@ -128,6 +170,7 @@ def test_ssh_that_fails_on_a_ready_node_is_tried_again(laptop: Laptop):
     assert made_and_deleted(laptop) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_ready_node_that_never_answers_ends_it_with_the_job_left_alone(laptop: Laptop):
     laptop.google.plays(errors={"ssh": [None] * 5 + [SSH_255] * 1000})
     laptop.script(all=["run"])
@@ -163,6 +206,7 @@ def test_what_is_for_the_user_to_mend_is_said_at_once(laptop: Laptop, text: str,
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_alone_and_the_name_comes_back_to_it(laptop: Laptop):
     laptop.script(all=["run", "exit 0"])
     process = laptop.start("up", *SPOT, *laptop.train())
@@ -187,6 +231,7 @@ def test_ctrl_c_leaves_the_job_alone_and_the_name_comes_back_to_it(laptop: Lapto
     assert len(laptop.starts()) == 1
 
 
+@pytest.mark.slow
 def test_who_comes_back_to_a_job_that_has_failed_meanwhile_is_told(laptop: Laptop):
     laptop.script(all=["exit 1", "exit 0"])
     assert laptop.tpu("up", *SPOT, *laptop.train()).returncode == 4
@@ -196,6 +241,7 @@ def test_who_comes_back_to_a_job_that_has_failed_meanwhile_is_told(laptop: Lapto
     assert len(laptop.starts()) == 2
 
 
+@pytest.mark.slow
 def test_a_job_killed_for_want_of_memory_is_a_failure(laptop: Laptop):
     laptop.script(all=["run"])
     process = laptop.start("up", *SPOT, *laptop.train())
@@ -220,6 +266,7 @@ def test_what_others_made_under_the_name_is_not_deleted(laptop: Laptop):
     assert made_and_deleted(laptop) == (1, 0)
 
 
+@pytest.mark.slow
 def test_slices_that_train_together_are_nodes_of_one_request(laptop: Laptop):
     laptop.google.plays(hosts=2)
     laptop.script(**{"all": ["exit 0"], "s-1/1": ["exit 1"]})
