@@ -62,8 +62,7 @@ def parse(text: str) -> Accelerator:
 # docs.cloud.google.com/tpu/docs/runtimes: the Cloud TPU API supports neither TPU7x nor what comes later.
 _TPU7X = (
     "the Cloud TPU API doesn't offer tpu7x; make its VMs in Compute Engine (or take GKE), then name them "
-    "in the "
-    "order of their workers: --existing --vms=VM0,VM1,..."
+    "in the order of their workers: --existing --vms=VM0,VM1,..."
 )
 
 

@@ -111,8 +111,7 @@ def logs(cloud: Cloud, number: int, lines: int, follow: bool) -> int:
     if code:
         raise UserError(
             f"the log of {workers[number]} ended with code {code}, see above; if the connection was lost, "
-            f"call "
-            "again: the job doesn't mind"
+            "call again: the job doesn't mind"
         )
     return 0
 

@@ -28,6 +28,9 @@ class Step(enum.Enum):
     REFUSE = "it can't be had like this"
 
 
+_BY_NODE = ((Machine.GONE, Step.REPLACE), (Machine.STOPPED, Step.REFUSE), (Machine.MOVING, Step.WAIT))
+
+
 def next_step(request: RequestState, nodes: Mapping[Node, NodeState]) -> tuple[Step, str]:
     """Returns what to do about a queued resource, and why."""
     if request.request is Request.ABSENT:
@@ -43,11 +46,7 @@ def next_step(request: RequestState, nodes: Mapping[Node, NodeState]) -> tuple[S
 
 
 def _about_nodes(request: RequestState, nodes: Mapping[Node, NodeState]) -> tuple[Step, str]:
-    for machine, step in (
-        (Machine.GONE, Step.REPLACE),
-        (Machine.STOPPED, Step.REFUSE),
-        (Machine.MOVING, Step.WAIT),
-    ):
+    for machine, step in _BY_NODE:
         for node, state in nodes.items():
             if state.machine is machine:
                 why = f"'{node.name}' is {state.name}: {machine.value}"
@@ -80,8 +79,7 @@ def ensure(cloud: Cloud, wait_seconds: float) -> tuple[tuple[Worker, ...], bool]
         return _ensure_existing(cloud, wait_seconds), False
     cloud.runner.note(
         "looked at until it is ACTIVE and its nodes are READY; what is SUSPENDED, FAILED or PREEMPTED, and "
-        "was "
-        "made here, is deleted and asked for anew"
+        "was made here, is deleted and asked for anew"
     )
     runner, deadline, requests, told = cloud.runner, cloud.runner.now() + wait_seconds, 0, ""
     while True:
@@ -119,7 +117,7 @@ def _create(cloud: Cloud, wait_seconds: int) -> None:
     try:
         cloud.create(wait_seconds)
     except CloudError as error:
-        if error.kind not in (Kind.CAPACITY, Kind.TRANSIENT, Kind.EXISTS):
+        if error.kind not in (Kind.CAPACITY, Kind.TRANSIENT):
             raise
         cloud.runner.say(f"{error}")
 
@@ -133,8 +131,7 @@ def _ensure_existing(cloud: Cloud, wait_seconds: float) -> tuple[Worker, ...]:
             if state.machine is not Machine.MOVING or state.name == "ABSENT":
                 raise UserError(
                     f"'{node.name}' is {state.name}, and launch/tpu didn't make it (--existing): start it "
-                    f"or make "
-                    "it again yourself, then 'launch/tpu resume'"
+                    "or make it again yourself, then 'launch/tpu resume'"
                 )
         if not moving:
             return workers_of(nodes)

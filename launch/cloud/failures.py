@@ -60,7 +60,7 @@ _SIGNS = (
     ),
     _Sign(
         Kind.PERMISSION,
-        r"PERMISSION_DENIED|[Pp]ermission '[^']+' denied|does not have permission|403|was denied"
+        r"PERMISSION_DENIED|[Pp]ermission '[^']+' denied|does not have permission|\b403\b|was denied"
         r"|Permission denied on resource",
         "check --project, and ask for the role TPU Admin (roles/tpu.admin), for ssh also Service Account "
         "User and Compute Viewer",
@@ -70,7 +70,11 @@ _SIGNS = (
         r"has (terminal )?state \"",
         "see 'launch/tpu status'",
     ),
-    _Sign(Kind.EXISTS, r"ALREADY_EXISTS|already exists", "take another name, or go on with that one"),
+    _Sign(
+        Kind.EXISTS,
+        r"ALREADY_EXISTS|already exists",
+        "take another name, or use the VM that is there with --existing",
+    ),
     _Sign(
         Kind.NOT_FOUND, r"NOT_FOUND|was not found|could not be found", "check the name, --zone and --project"
     ),

@@ -55,8 +55,7 @@ def refuse_if_busy(reports: Sequence[jobs.Report]) -> None:
         if report.what == "running":
             raise UserError(
                 f"a job is {report} on {report.worker}; see it with 'launch/tpu logs', end it with "
-                f"'launch/tpu "
-                "stop'"
+                "'launch/tpu stop'"
             )
         if report.what in ("bare", "unreachable"):
             raise UserError(f"{report.worker}: {report} {report.last_line}".rstrip())

@@ -80,7 +80,7 @@ def _check(settings: Slice) -> None:
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,60}[a-z0-9])?", settings.name):
         raise UserError(
             f"the name '{settings.name}' can't be a slice's; take small letters, digits and '-', as in "
-            f"stories-1"
+            "stories-1"
         )
     if not settings.zone:
         raise UserError(

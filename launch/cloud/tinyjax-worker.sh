@@ -20,7 +20,7 @@ running() {
 age() { stat -c %Y "$1" 2>/dev/null || echo 0; }
 
 need_code() {
-  [ -x "$code/.venv/bin/python" ] || { say "this worker isn't set up: run launch/tpu setup"; exit 4; }
+  [ -e "$HOME/tinyjax-ready" ] || { say "this worker isn't set up: run launch/tpu setup"; exit 4; }
 }
 
 # A usable Python for tools/setup: the system's, or one that uv fetches into this home folder. Nothing needs root. The
@@ -47,11 +47,12 @@ no_python() {
 # The new code takes the old one's place whole; its .venv goes along, and is completed where the locks have changed.
 setup() { # $1: which code it is
   if running; then say "a job is running here; stop it first"; exit 3; fi
+  rm -f tinyjax-ready
   [ ! -e tinyjax.tar.gz ] || unpack "$1" # else it came to that already, when this was asked for before
-  [ "$(cat tinyjax-source)" = "$1" ] || { say "the code didn't arrive; call setup again"; exit 4; }
+  [ "$(cat tinyjax-source 2>/dev/null)" = "$1" ] || { say "the code didn't arrive; call setup again"; exit 4; }
   find_python
-  cd "$code"
-  ./tools/setup tpu
+  (cd "$code" && ./tools/setup tpu)
+  : >tinyjax-ready
 }
 
 unpack() { # $1: which code it is
@@ -102,7 +103,7 @@ supervise() {
 
 # One line for a program, one for people: the last of the log.
 state() {
-  if [ ! -x "$code/.venv/bin/python" ]; then what=bare
+  if [ ! -e tinyjax-ready ]; then what=bare
   elif [ ! -d "$job" ]; then what=idle
   elif running; then what=running
   elif [ -e "$job/exit" ]; then what=ended

@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
         return _fail(str(error), USER_ERROR)
     except KeyboardInterrupt:
         name = next((word for word in argv[1:] if not word.startswith("-")), "NAME")
-        told = f"interrupted; what was asked for or started goes on: 'launch/tpu status {name}' shows it"
-        back = f", 'launch/tpu up {name}' comes back to it" if argv[:1] == ["up"] else ""
+        told = f"interrupted; what was asked for or started goes on (and costs): 'launch/tpu status {name}'"
+        back = f" shows it, 'launch/tpu up {name}' comes back to it" if argv[:1] == ["up"] else " shows it"
         print(f"\n{told}{back}", file=sys.stderr)
         return INTERRUPTED
 

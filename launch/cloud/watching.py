@@ -101,9 +101,8 @@ def watch(cloud: Cloud, workers: Sequence[Worker]) -> End:
     A failed call of ours is no news of the job: what counts is Google's word on the machines.
     """
     cloud.runner.note(
-        "until all workers have ended; on a preemption: delete, create, set up and start again; on an "
-        "error of "
-        "the program's: the last lines of the worker that failed first, and the slice stays"
+        "until all workers have ended; on a preemption: delete, create, set up and start again; on an error "
+        "of the program: the last lines of the worker that failed first, and the slice stays"
     )
     line, patience = "", _PATIENCE
     while True:
@@ -151,8 +150,8 @@ def _without_patience(
     if silent:
         raise UserError(
             f"{silent[0].worker} doesn't answer, though Google says that it's there:\n"
-            f"  {silent[0].last_line}\n  the job may go on; 'launch/tpu up {cloud.settings.name}' comes "
-            f"back to it"
+            f"  {silent[0].last_line}\n"
+            f"  the job may go on; 'launch/tpu up {cloud.settings.name}' comes back to it"
         )
     cloud.runner.each(workers, lambda worker: cloud.script(worker, "stop", "KILL"))
     return End(Verdict.BROKEN, settled[1], f"{settled[1].worker}: {settled[1]}, and others hung")
@@ -169,8 +168,7 @@ def _tell_end(cloud: Cloud, end: End) -> int:
     except UserError as error:
         cloud.runner.say(f"its log can't be had: {error}")
     cloud.runner.say(
-        f"{end.report.worker}: {end.report}; its last lines are above. The slice is kept (and costs): mend "
-        f"it, "
-        f"then 'launch/tpu up {name} -- ...' again, or 'launch/tpu delete {name}'"
+        f"{end.report.worker}: {end.report}; its last lines are above. The slice is kept (and costs): "
+        f"mend it, then 'launch/tpu up {name} -- ...' again, or 'launch/tpu delete {name}'"
     )
     return FAILED

@@ -24,6 +24,7 @@ class Home:
         for path in (self.bin, folder / "tinyjax" / ".venv" / "bin"):
             path.mkdir(parents=True)
         (folder / "tinyjax" / ".venv" / "bin" / "python").symlink_to(PYTHON)
+        (folder / "tinyjax-ready").touch()
 
     def calls(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Calls the script."""
@@ -143,6 +144,8 @@ while [ "$1" != --target ]; do shift; done; mkdir -p "$2/bin"; cp {uv} "$2/bin/u
     subprocess.run(["tar", "-czf", code_again, "-C", home.folder / "sent", "."], check=True)
     result = home.calls("setup", "abc", PATH=f"{home.bin}:{tools}")
     assert result.returncode == 4
+    assert home.calls("state").stdout.startswith("tinyjax-worker bare ")
+    assert home.calls("start", "one", "true").returncode == 4
     assert "external address or Cloud NAT" in result.stderr
 
 
