@@ -79,17 +79,34 @@ def test_a_preemption_while_workers_are_set_up_is_one_too_and_the_code_stays_tha
     make_repository(laptop.repository)
     laptop.google.plays(preempt=[1, 3, None])  # at the look before the start
     laptop.script(all=["run", "exit 0"])
-    process = laptop.start("up", *SPOT, *laptop.train())
+    (laptop.repository / "mine.txt").write_text("a")
+    process = laptop.start("up", *SPOT, "--with_changes", *laptop.train())
     laptop.wait_for_starts(1)
     source = laptop.google.workers / "s" / "0" / "tinyjax-source"
     first = source.read_text()
-    (laptop.repository / "new.txt").write_text("new")
+    (laptop.repository / "mine.txt").write_text("b")
     assert not commit(laptop.repository).startswith(first.strip())
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert made_and_deleted(laptop) == (3, 2)
     assert len(laptop.starts()) == 2
     assert source.read_text() == first
+    assert (source.parent / "tinyjax" / "mine.txt").read_text() == "a"
+
+
+@pytest.mark.slow
+def test_what_fails_because_its_machine_is_taken_away_is_no_failure_of_the_program(laptop: Laptop):
+    laptop.script(all=["run", "exit 0"])
+    process = laptop.start("up", *SPOT, *laptop.train())
+    laptop.wait_for_starts(1)
+    laptop.google.plays(node_state="PREEMPTED")  # while ssh still works
+    kill(laptop.starts()[0]["pid"])
+    wait_until(lambda: laptop.google.calls("delete"))
+    laptop.google.plays()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "'s' is PREEMPTED" in err
+    assert len(laptop.starts()) == 2
 
 
 @pytest.mark.slow
