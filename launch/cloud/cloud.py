@@ -30,6 +30,7 @@ class Cloud:
     def __init__(self, settings: Slice, runner: Runner):
         """Takes the slice's settings and what runs commands."""
         self.settings, self.runner = settings, runner
+        self.exists = False  # as far as was seen: Google knows something of that name
 
     def request(self, expected: str = "") -> RequestState:
         """Returns the queued resource's state. Printed only, it is as expected: ACTIVE, or "" for none."""
@@ -41,12 +42,14 @@ class Cloud:
             if error.kind is Kind.NOT_FOUND:
                 return states.ABSENT
             raise
+        self.exists |= bool(text)
         return states.parse_request(text) if text else states.ABSENT
 
     def create(self, wait_seconds: int) -> None:
         """Asks for the slice."""
         command = gcloud.create(self.settings, wait_seconds)
         self._ask(command, f"asking for '{self.settings.name}'", tries=1, timeout=_CREATE_SECONDS)
+        self.exists = True
 
     def delete(self) -> None:
         """Deletes the queued resource and its nodes."""
@@ -63,11 +66,13 @@ class Cloud:
         told = f'{{"state": "READY", "networkEndpoints": [{endpoints}]}}'
         command = gcloud.describe_node(self.settings, node)
         try:
-            return states.parse_node(self._ask(command, f"asking for the state of '{node.name}'", told))
+            text = self._ask(command, f"asking for the state of '{node.name}'", told)
         except CloudError as error:
             if error.kind is Kind.NOT_FOUND:
                 return NodeState(Machine.MOVING)
             raise
+        self.exists = True
+        return states.parse_node(text)
 
     def workers(self) -> tuple[Worker, ...]:
         """Returns the workers of nodes that are all ready; raises UserError where one isn't."""

@@ -12,6 +12,7 @@ class Kind(enum.Enum):
 
     LOGIN = "nobody is logged in"
     API_OFF = "the API is switched off"
+    PROJECT = "no project is named"
     QUOTA = "the quota is used up"
     CAPACITY = "there is no capacity"
     PERMISSION = "a permission is missing"
@@ -44,6 +45,11 @@ _SIGNS = (
         Kind.API_OFF,
         r"has not been used in project|SERVICE_DISABLED|API \[\S+\] not enabled|is disabled\. Enable it",
         "run 'gcloud services enable tpu.googleapis.com compute.googleapis.com', wait a minute, try again",
+    ),
+    _Sign(
+        Kind.PROJECT,
+        r"find attribute \[project\]|required property \[(core/)?project\]",
+        "give --project=P, or run 'gcloud config set project P'",
     ),
     _Sign(
         Kind.QUOTA,

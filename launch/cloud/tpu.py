@@ -47,9 +47,16 @@ def _main(argv: Sequence[str]) -> int:
         raise UserError(f"'{flags.command}' takes no binary after '--'")
     entry = entry_of(flags, words)
     runner = Runner(flags.dry_run, flags.poll_seconds)
+    new = memory.load(entry.slice.name) is None
     if not flags.dry_run and _is_news(flags, entry):
         memory.save(entry)
-    return _call(flags, Cloud(entry.slice, runner), entry, words)
+    cloud = Cloud(entry.slice, runner)
+    try:
+        return _call(flags, cloud, entry, words)
+    except (UserError, NoCapacity):
+        if new and not cloud.exists:  # nothing came of it, so that it may be asked for with other settings
+            memory.forget(entry.slice.name)
+        raise
 
 
 def _is_news(flags: argparse.Namespace, entry: Entry) -> bool:

@@ -195,6 +195,17 @@ def test_without_gcloud_it_says_where_to_get_it(laptop: Laptop):
     assert "gcloud isn't on PATH" in result.stderr
 
 
+def test_settings_from_which_nothing_came_may_be_changed(laptop: Laptop):
+    laptop.google.plays(
+        errors={"create": ["PERMISSION_DENIED: Permission 'x' denied on 'locations/us-west4-a'"]}
+    )
+    assert laptop.tpu("create", *NEW).returncode == 2
+    assert laptop.tpu("create", "s", "--zone=elsewhere", "--type=v4-8").returncode == 0
+    result = laptop.tpu("create", *NEW)
+    assert result.returncode == 2
+    assert "--type was v4-8 and is now v5litepod-4" in result.stderr
+
+
 def test_a_zone_without_capacity_is_told_apart_from_other_refusals(laptop: Laptop):
     laptop.google.plays(errors={"create": ["There is no more capacity in the zone"]})
     assert laptop.tpu("create", *NEW, "--wait=0").returncode == 3

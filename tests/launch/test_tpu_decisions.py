@@ -79,6 +79,7 @@ def test_settings_that_contradict_are_refused(changes: dict, said: str):
         ("There was a problem refreshing your current auth tokens", Kind.LOGIN),
         ("PERMISSION_DENIED: Cloud TPU API has not been used in project 1 before or it is", Kind.API_OFF),
         ("PERMISSION_DENIED: Permission 'tpu.nodes.get' denied on 'projects/p'", Kind.PERMISSION),
+        ("Failed to find attribute [project]. The attribute can be set in the following ways:", Kind.PROJECT),
         ("Read access to project 'p' was denied", Kind.PERMISSION),
         (
             '{"code": 429, "message": "Quota limit \'TPUV6EPreemptiblePerProjectPerRegion\' has been '
