@@ -1,6 +1,7 @@
 """launch/tpu: flags to commands, and errors to exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,19 +15,24 @@ from launch.cloud.memory import Entry
 from launch.cloud.runner import Runner
 from tinyjax.errors import UserError
 
-DONE, USER_ERROR, NO_CAPACITY, INTERRUPTED = 0, 2, 3, 130
+USER_ERROR, NO_CAPACITY, INTERRUPTED, READER_GONE = 2, 3, 130, 141
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command line; returns the exit code."""
     try:
-        return _main(argv)
+        code = _main(argv)
+        sys.stdout.flush()  # a reader that has gone away is found out here, not while Python ends
+        return code
     except NoCapacity as error:
         return _fail(str(error), NO_CAPACITY)
     except CloudError as error:
         return _fail(str(error), NO_CAPACITY if error.kind is Kind.CAPACITY else USER_ERROR)
     except UserError as error:
         return _fail(str(error), USER_ERROR)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
+        return READER_GONE
     except KeyboardInterrupt:
         name = next((word for word in argv[1:] if not word.startswith("-")), "NAME")
         told = f"interrupted; what was asked for or started goes on (and costs): 'launch/tpu status {name}'"

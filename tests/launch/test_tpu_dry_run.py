@@ -129,3 +129,15 @@ def test_the_printed_git_commands_pack_local_changes(printed: dict[str, str], tm
     assert "new.txt" in packed
     assert "tinyjax/errors.py" in packed
     assert "launch/tpu\n" not in packed
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    command = shlex.join(["launch/tpu", "up", *ONE.split(), "--dry_run", *TRAIN.split()])
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"],
+        cwd=GOLDEN.parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (141, "")
