@@ -32,10 +32,25 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         if message is None:
             raise
         _fail(message)
+    except _Terminated:
+        _stop("stopped by SIGTERM", PREEMPTED)
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
     except Stopped as error:
         _stop(str(error), INTERRUPTED if error.signum == signal.SIGINT else PREEMPTED)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which interrupts whatever Ctrl-C does."""
+
+
+def end_on_sigterm() -> None:
+    """Lets SIGTERM end the program as Ctrl-C does, so that files are closed, with `PREEMPTED`."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise _Terminated
 
 
 def _stop(message: str, code: int) -> None:

@@ -120,6 +120,7 @@ _SEED = flags.DEFINE_integer(
 def run(argv: Sequence[str]) -> None:
     """Prints the stories to standard output, or writes them to a file."""
     del argv
+    app.end_on_sigterm()
     if not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing; give a run folder, such as runs/quickstart")
     options = check(_options())

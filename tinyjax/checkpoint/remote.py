@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Generator
 
+import fsspec.config
 from etils import epath
 
 from tinyjax.errors import UserError
@@ -14,6 +15,8 @@ from tinyjax.recordio import is_local
 # They log, with a traceback, what they also raise, and what kind of bucket they could not find out.
 for _library in ("gcsfs", "fsspec"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
+# It would go by its first look into a folder for ever, and read as much of a file as it had then.
+fsspec.config.conf["gcs"] = {"use_listings_cache": False}
 
 
 def probe(folder: epath.Path) -> None:

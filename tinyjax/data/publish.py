@@ -10,6 +10,7 @@ from collections.abc import Generator
 from etils import epath
 
 from tinyjax import textio
+from tinyjax.cache import cache_folder
 from tinyjax.recordio import is_local
 
 # The last file to be copied where a folder can't be renamed: a folder without it is not there.
@@ -84,7 +85,7 @@ def local_copy(folder: epath.Path) -> epath.Path:
     if is_local(folder):
         return folder
     key = hashlib.sha256(f"{folder} {(folder / MARK).read_text()}".encode()).hexdigest()[:16]
-    copy = epath.Path(tempfile.gettempdir()) / "tinyjax" / key
+    copy = cache_folder("data") / key
     if not is_published(copy):
         with publish(copy) as partial:
             copy_folder(folder, partial)
