@@ -21,7 +21,7 @@ from typing import IO
 
 from etils import epath
 
-from tinyjax.cache import cache_folder
+from tinyjax.cache import cache_entry
 from tinyjax.checkpoint.remote import reached
 from tinyjax.errors import UserError
 
@@ -135,7 +135,7 @@ def growing(path: epath.Path) -> Generator[Growing]:
     Raises:
       UserError: it can't be read or written, or another process of this machine adds to it.
     """
-    kept = cache_folder("records") / f"{_digest(str(path).encode()).decode()[:16]}-{path.name}"
+    kept = cache_entry("records", path)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with open(kept, "a+b") as file:
         try:

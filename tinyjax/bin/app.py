@@ -2,15 +2,18 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from absl import app, flags, logging
 
 from tinyjax import config as config_lib
+from tinyjax.checkpoint.remote import refusal
 from tinyjax.errors import Stopped, UserError
 
 USER_ERROR = 2
@@ -113,7 +116,9 @@ def _no_extra(argv: Sequence[str]) -> Sequence[str]:
 
 
 def _explain(error: OSError) -> str | None:
-    """Returns a message for the failures of a disk that a user can mend, None for any other."""
+    """Returns a message for the failures of a disk or bucket that a user can mend, None for any other."""
+    if (found := _OBJECT.search(str(error))) and error.errno is None:
+        return _explain_bucket(f"gs://{found[1]}/{unquote(found[2])}", error)
     if str(error).startswith("Configuration is not available"):  # ml_collections says so when used
         return f"--config can't be read: {str(error).splitlines()[-1].strip()}; check the path"
     where = f" at '{error.filename}'" if error.filename else ""
@@ -130,6 +135,17 @@ def _explain(error: OSError) -> str | None:
         errno.EEXIST: f"a file stands where a folder is expected{where}; check the path",
         errno.ENOTDIR: f"a file stands where a folder is expected{where}; check the path",
     }.get(error.errno or 0)
+
+
+# An object's address in what gcsfs raises, to be read or to be written.
+_OBJECT = re.compile(r"\bb/([^/\s]+)/o(?:/|\?\S*?\bname=)([^\s&]*)")
+
+
+def _explain_bucket(path: str, error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return f"no such file or bucket: '{path}'; check the path"
+    refused = refusal(path, error)
+    return str(refused) if refused else None
 
 
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
