@@ -200,6 +200,13 @@ def test_a_bucket_that_refuses_loses_nothing(path: str, gcs: Gcs):
     assert names(path) == ["a", "b", "c"]
 
 
+def test_an_object_that_may_not_be_read_is_not_taken_for_none(path: str, gcs: Gcs):
+    add(path, "a")
+    with gcs.forbidding("^read "), pytest.raises(UserError, match="no permission"):
+        add(path, "b")
+    assert names(path) == ["a"]
+
+
 @pytest.mark.parametrize("text", ['{"name": "a", "seed": 8}\n', "my notes\n"])
 def test_something_else_is_refused_and_left_alone(path: str, text: str):
     epath.Path(path).write_text(text)

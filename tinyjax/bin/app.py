@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from absl import app, flags, logging
 
 from tinyjax import config as config_lib
-from tinyjax.checkpoint.remote import refusal
+from tinyjax.checkpoint.remote import refusal, refusal_behind
 from tinyjax.errors import Stopped, UserError
 
 USER_ERROR = 2
@@ -117,8 +117,8 @@ def _no_extra(argv: Sequence[str]) -> Sequence[str]:
 
 def _explain(error: OSError) -> str | None:
     """Returns a message for the failures of a disk or bucket that a user can mend, None for any other."""
-    if (found := _OBJECT.search(str(error))) and error.errno is None:
-        return _explain_bucket(f"gs://{found[1]}/{unquote(found[2])}", error)
+    if error.errno is None and (message := _explain_bucket(error)):
+        return message
     if str(error).startswith("Configuration is not available"):  # ml_collections says so when used
         return f"--config can't be read: {str(error).splitlines()[-1].strip()}; check the path"
     where = f" at '{error.filename}'" if error.filename else ""
@@ -141,11 +141,17 @@ def _explain(error: OSError) -> str | None:
 _OBJECT = re.compile(r"\bb/([^/\s]+)/o(?:/|\?\S*?\bname=)([^\s&]*)")
 
 
-def _explain_bucket(path: str, error: OSError) -> str | None:
-    if isinstance(error, FileNotFoundError):
-        return f"no such file or bucket: '{path}'; check the path"
-    refused = refusal(path, error)
-    return str(refused) if refused else None
+def _explain_bucket(error: OSError) -> str | None:
+    """Returns a message for an error about an object of a bucket, or for the error it followed upon."""
+    found = _OBJECT.search(f"{error} {error.__context__}")
+    if not found:
+        return None
+    path = f"gs://{found[1]}/{unquote(found[2])}"
+    if refused := refusal(path, error) or refusal_behind(path, error):
+        return str(refused)
+    return (
+        f"no such file or bucket: '{path}'; check the path" if isinstance(error, FileNotFoundError) else None
+    )
 
 
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:
