@@ -173,21 +173,22 @@ def test_what_lacks_something_is_left_out_with_a_word(folder: pathlib.Path, flag
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_that_it_goes_on(folder: pathlib.Path, flags: list[str]):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 42)])
+def test_being_stopped_says_that_it_goes_on(folder: pathlib.Path, flags: list[str], signum: int, code: int):
     process = binaries.start(
         "evaluate",
         *flags,
         "--num_samples=500",
-        f"--out={folder / 'out'}",
+        f"--out={folder / str(code)}",
         f"--openings={folder / 'openings.yaml'}",
     )
-    stories = folder / "out" / "stories.jsonl"
+    stories = folder / str(code) / "stories.jsonl"
     while not stories.exists() or not stories.read_text():
         time.sleep(0.01)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     ended = binaries.finish(process)
-    assert ended.returncode == 130
+    assert ended.returncode == code
     assert "the same command goes on" in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -39,7 +39,9 @@ _STORIES = flags.DEFINE_string(
 _OPTIONS = options.define(("validation", "encoding", "text_key", "clean", "source_dir", "mirror"))
 _MINUTES = flags.DEFINE_float("minutes", 7.0, "How long to train.", lower_bound=0.05)
 _RUN_DIR = flags.DEFINE_string(
-    "run_dir", "", "Folder for everything; default: runs/quickstart, or runs/NAME for your stories."
+    "run_dir",
+    "",
+    "Folder for everything, local or gs://; default: runs/quickstart, or runs/NAME for your stories.",
 )
 
 
