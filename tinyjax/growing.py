@@ -22,7 +22,7 @@ from typing import IO
 from etils import epath
 
 from tinyjax.cache import cache_entry
-from tinyjax.checkpoint.remote import reached, refusal_behind
+from tinyjax.checkpoint.remote import reached
 from tinyjax.errors import UserError
 
 SECONDS = 10.0  # between two writes of the object
@@ -113,13 +113,9 @@ class Growing:
 
     def _read(self) -> bytes | None:
         """Returns the object, None where there is none."""
-        with reached(self._path):
-            try:
-                return self._path.read_bytes()
-            except FileNotFoundError as error:
-                if refused := refusal_behind(self._path, error):
-                    raise refused from error
-                return None
+        with reached(self._path), contextlib.suppress(FileNotFoundError):
+            return self._path.read_bytes()
+        return None
 
     def _raise_failure(self) -> None:
         if self._failed is None:

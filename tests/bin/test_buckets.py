@@ -218,6 +218,7 @@ def test_what_is_not_there_or_forbidden_is_told_in_a_line(gcs: Gcs, bucket: str,
     prompts = (f"--checkpoint={local / 'run'}", f"--prompts={bucket}/my prompts.txt")
     missing = binaries.finish(binaries.start("sample", *prompts))
     assert_refused(missing, f"no such file or bucket: '{bucket}/my prompts.txt'")
+    epath.Path(f"{bucket}/my prompts.txt").write_text("Lily saw")
     with gcs.forbidding("^read .*prompts"):
         refused = binaries.finish(binaries.start("sample", *prompts))
     assert_refused(refused, f"no permission at '{bucket}/my prompts.txt'", "storage.objectAdmin")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from absl import app, flags, logging
 
 from tinyjax import config as config_lib
-from tinyjax.checkpoint.remote import refusal, refusal_behind
+from tinyjax.checkpoint.remote import refusal
 from tinyjax.errors import Stopped, UserError
 
 USER_ERROR = 2
@@ -138,20 +138,19 @@ def _explain(error: OSError) -> str | None:
 
 
 # An object's address in what gcsfs raises, to be read or to be written.
-_OBJECT = re.compile(r"\bb/([^/\s]+)/o(?:/|\?\S*?\bname=)([^\s&]*)")
+_OBJECT = re.compile(r"\bb/([^/\s]+)/o(?:/|\?\S*?\bname=)([^\s&?]*)")
 
 
 def _explain_bucket(error: OSError) -> str | None:
-    """Returns a message for an error about an object of a bucket, or for the error it followed upon."""
+    """Returns a message for an object that isn't there or is forbidden, None for any other error."""
     found = _OBJECT.search(f"{error} {error.__context__}")
     if not found:
         return None
     path = f"gs://{found[1]}/{unquote(found[2])}"
-    if refused := refusal(path, error) or refusal_behind(path, error):
-        return str(refused)
-    return (
-        f"no such file or bucket: '{path}'; check the path" if isinstance(error, FileNotFoundError) else None
-    )
+    if isinstance(error, FileNotFoundError):
+        return f"no such file or bucket: '{path}'; check the path"
+    refused = refusal(path, error)
+    return str(refused) if refused else None
 
 
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:

@@ -100,15 +100,3 @@ def _bucket(path: epath.PathLike) -> str:
 def first_line(error: BaseException) -> str:
     """Returns the beginning of what an exception says, or its name."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def refusal_behind(path: epath.PathLike, error: BaseException) -> UserError | None:
-    """Returns the message for a refusal that `error` followed upon, None where there was none.
-
-    A client library that may not read an object says in the end that it isn't there.
-    """
-    while error.__context__ is not None:
-        error = error.__context__
-        if refused := refusal(path, error):
-            return refused
-    return None
