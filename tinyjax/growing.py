@@ -7,7 +7,8 @@ machine added meanwhile stay, as on a shared disk, unless both write at the same
 A process that was killed leaves lines in the cache that the object lacks. The object is the truth:
 
 - is it as that process left it, all these lines belong to it;
-- was it changed, as by another machine that went on, they are older than what it says;
+- was it changed, as by another machine that went on, it knows better, and only those belong to it about which
+  it says nothing (`tinyjax.records`: with a key that it lacks);
 - is it gone, somebody wants to begin anew, and they are nothing.
 """
 
@@ -71,9 +72,10 @@ class Growing:
         """Adds a line; it is in the cache when this returns, also by an error."""
         data = line.encode()
         with self._lock:
-            self._kept.write(data if self._new else self._digest + b"\n" + data)
-            self._kept.flush()
+            head = b"" if self._new else self._digest + b"\n"
             self._new += data
+            self._kept.write(head + data)
+            self._kept.flush()
         self._raise_failure()
 
     def flush(self) -> None:
