@@ -63,8 +63,3 @@ def test_what_is_none_stands_in_no_line_and_in_no_other_file(tmp_path: pathlib.P
         open_here(path, {"dtype": None}),
     ):
         pass
-
-
-def test_a_bucket_is_refused():
-    with pytest.raises(UserError, match="not on this machine"), open_here("gs://bucket/notes.jsonl"):  # ty: ignore
-        pass

@@ -1,14 +1,16 @@
 """Files of records, one JSON object a line, added one by one; a run that was stopped goes on with them."""
 
 import contextlib
+import functools
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from tinyjax.errors import UserError
+from tinyjax.growing import growing
 from tinyjax.recordio import is_local
 
 Record = dict[str, Any]
@@ -25,7 +27,7 @@ class Records:
 
     def key(self, record: Mapping[str, Any]) -> tuple:
         """Returns what tells a record from the others."""
-        return tuple(record[field] for field in self._fields)
+        return _key(record, self._fields)
 
     def get(self, *key: Any) -> Record | None:
         """Returns the record with a key, the last one where it was added twice."""
@@ -36,7 +38,7 @@ class Records:
         return key in self._by_key
 
     def add(self, record: Record) -> None:
-        """Adds a record; it is on disk when this returns."""
+        """Adds a record; it is on this machine's disk when this returns."""
         whole = record | self._settings
         self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
         self._file.flush()
@@ -49,8 +51,12 @@ def open_records(
 ) -> Generator[Records]:
     """Opens a file of records for reading and adding; it is made where it isn't there.
 
+    On gs:// a record is in the bucket some seconds after it was added. Those that a process of this machine
+    had added in the seconds before it was killed are taken up; where the file was changed meanwhile, only
+    such as it has none of with their key; where it was removed, none (see `tinyjax.growing`).
+
     Args:
-      path: of the file, local.
+      path: of the file, local or on gs://.
       what: a record is, for errors: "a story that was told".
       key: the fields that tell a record from the others.
       settings: what all records were made with, as JSON has it; they stand in every line, but for those
@@ -60,34 +66,67 @@ def open_records(
       UserError: it holds something else, or records that were made with other settings.
     """
     path = epath.Path(path)
-    if not is_local(path):
-        raise UserError(
-            f"'{path}' is not on this machine; give a local file, to which can be added, and copy it"
-        )
-    there = _read(path, what, key, settings) if path.exists() else []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    parse = functools.partial(_parse, what=what, key=key, settings=settings)
+    opened = _on_disk(path, parse) if is_local(path) else _in_bucket(path, key, parse)
+    with opened as (there, file):
         yield Records(file, key, settings, there)
 
 
-def _read(path: epath.Path, what: str, key: Sequence[str], settings: Mapping[str, Any]) -> list[Record]:
-    """Returns the records of the file, whose last line is taken off where it was cut off."""
-    data = path.read_bytes()
+_Opened = Generator[tuple[list[Record], Any]]  # what a file holds, and what adds lines to it
+_Parse = Callable[[bytes, str], list[Record]]
+
+
+@contextlib.contextmanager
+def _on_disk(path: epath.Path, parse: _Parse) -> _Opened:
+    """Opens a local file, whose last line is taken off where it was cut off."""
+    data = path.read_bytes() if path.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
-    records = [
-        _parse(line, f"line {number} of '{path}'", what, key, settings)
-        for number, line in enumerate(whole.splitlines(), 1)
-    ]
+    there = parse(whole, f"'{path}'")
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    return records
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        yield there, file
 
 
-def _parse(line: bytes, where: str, what: str, key: Sequence[str], settings: Mapping[str, Any]) -> Record:
+@contextlib.contextmanager
+def _in_bucket(path: epath.Path, key: Sequence[str], parse: _Parse) -> _Opened:
+    """Opens a file on gs://, with the records that a process which was killed left in the cache."""
+    with growing(path) as file:
+        found = file.found
+        there = parse(found.lines, f"'{path}'")
+        known = {_key(record, key) for record in there}
+        left = parse(found.left, f"'{file.kept}' (for '{path}')")
+        taken = [
+            (line, record)
+            for line, record in zip(found.left.splitlines(keepends=True), left, strict=True)
+            if found.unchanged or _key(record, key) not in known
+        ]
+        file.begin(b"".join(line for line, _ in taken))
+        yield there + [record for _, record in taken], file
+
+
+def _key(record: Mapping[str, Any], fields: Sequence[str]) -> tuple:
+    return tuple(record[field] for field in fields)
+
+
+def _parse(
+    lines: bytes, where: str, *, what: str, key: Sequence[str], settings: Mapping[str, Any]
+) -> list[Record]:
+    """Returns the records in lines; UserError where one is something else."""
+    return [
+        _parse_line(line, f"line {number} of {where}", what, key, settings)
+        for number, line in enumerate(lines.splitlines(), 1)
+    ]
+
+
+def _parse_line(
+    line: bytes, where: str, what: str, key: Sequence[str], settings: Mapping[str, Any]
+) -> Record:
     mend = "give another file, or move it away"
     try:
         record = json.loads(line)
-        hash(tuple(record[field] for field in key))
+        hash(_key(record, key))
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{where} is not {what}; {mend}") from None
     for name, value in settings.items():

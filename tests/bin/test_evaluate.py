@@ -7,7 +7,6 @@ import signal
 import time
 
 import pytest
-from etils import epath
 
 from tests import binaries
 from tests.binaries import assert_refused, snapshot
@@ -174,21 +173,22 @@ def test_what_lacks_something_is_left_out_with_a_word(folder: pathlib.Path, flag
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_that_it_goes_on(folder: pathlib.Path, flags: list[str]):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 42)])
+def test_being_stopped_says_that_it_goes_on(folder: pathlib.Path, flags: list[str], signum: int, code: int):
     process = binaries.start(
         "evaluate",
         *flags,
         "--num_samples=500",
-        f"--out={folder / 'out'}",
+        f"--out={folder / str(code)}",
         f"--openings={folder / 'openings.yaml'}",
     )
-    stories = folder / "out" / "stories.jsonl"
+    stories = folder / str(code) / "stories.jsonl"
     while not stories.exists() or not stories.read_text():
         time.sleep(0.01)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     ended = binaries.finish(process)
-    assert ended.returncode == 130
+    assert ended.returncode == code
     assert "the same command goes on" in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -215,17 +215,3 @@ def test_a_summary_has_a_line_for_each_figure_and_row():
         "  grades         100 in the file",
         "  few            0.1235",
     ]
-
-
-@pytest.mark.slow
-def test_results_may_go_to_a_bucket_but_stories_are_added_to_a_local_file(
-    bucket: str, folder: pathlib.Path, flags: list[str], tiny_data: Prepared
-):
-    openings = f"--openings={folder / 'openings.yaml'}"
-    given = [*flags, openings, f"--data={tiny_data.path}", f"--out={bucket}/out", "--max_stories=3"]
-    ended = binaries.finish(binaries.start("evaluate", *given, "--parts=loss"))
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(epath.Path(f"{bucket}/out/loss.json").read_text())["set"]["stories"] == 3
-    assert json.loads(epath.Path(f"{bucket}/out/evaluation.json").read_text())["name"] == "out"
-    refused = binaries.finish(binaries.start("evaluate", *given, "--parts=quality"))
-    assert_refused(refused, f"'{bucket}/out/stories.jsonl' is not on this machine")

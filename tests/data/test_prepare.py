@@ -198,6 +198,7 @@ class TestPublish:
 
     def test_the_mark_is_copied_last(self, tmp_path, monkeypatch):
         monkeypatch.setattr(publish, "is_local", lambda path: "remote" not in str(path))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         folder = epath.Path(tmp_path / "remote")
         with publish.publish(folder) as partial:
             for name in (publish.MARK, "z", "a/b"):
@@ -208,13 +209,12 @@ class TestPublish:
         copied = publish.local_copy(folder)
         assert contents(pathlib.Path(copied)) == contents(tmp_path / "remote")
         assert publish.local_copy(folder) == copied
-        shutil.rmtree(copied)
 
 
 def test_where_folders_cannot_be_renamed(prepared, stories_file, tmp_path, monkeypatch):
     """As on gs://: folders are made here, copied there, and copied back to be read."""
     monkeypatch.setattr(publish, "is_local", lambda path: "bucket" not in str(path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     remote = prepare(str(stories_file), tmp_path / "bucket", Options(context_length=128))
     assert remote.manifest == prepared.manifest
     assert tmp_path / "tinyjax" in pathlib.Path(remote.windows("train").folder).parents

@@ -1,5 +1,6 @@
 """Members run one after the other as processes; what happens to one, and to signals, is told."""
 
+import dataclasses
 import fcntl
 import os
 import pathlib
@@ -13,6 +14,7 @@ import pytest
 from etils import epath
 
 from tests.tiny import tiny_config
+from tinyjax.cache import cache_entry
 from tinyjax.errors import Stopped
 from tinyjax.sweep.running import LOCKS, run_all
 from tinyjax.sweep.task import Task
@@ -64,6 +66,21 @@ def test_a_member_that_another_process_trains_is_left_to_it(tmp_path: pathlib.Pa
         failed, _ = run(task(tmp_path, "a", touch(tmp_path / "a")), task(tmp_path, "b", ""))
     assert failed == {"a": "is being trained by another process"}
     assert not (tmp_path / "a").exists()
+
+
+def test_on_gs_a_member_is_left_to_another_process_of_this_machine(
+    bucket: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    member = dataclasses.replace(task(tmp_path, "a", touch(tmp_path / "a")), folder=epath.Path(bucket) / "a")
+    locks = cache_entry("locks", epath.Path(bucket))
+    locks.mkdir(parents=True)
+    with open(locks / "a", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        failed, _ = run(member)
+    assert failed == {"a": "is being trained by another process"}
+    assert not run(member)[0]
+    assert (tmp_path / "a").exists()
 
 
 @pytest.mark.slow

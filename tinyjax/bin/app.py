@@ -2,15 +2,18 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from absl import app, flags, logging
 
 from tinyjax import config as config_lib
+from tinyjax.checkpoint.remote import refusal
 from tinyjax.errors import Stopped, UserError
 
 USER_ERROR = 2
@@ -32,10 +35,25 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         if message is None:
             raise
         _fail(message)
+    except _Terminated:
+        _stop("stopped by SIGTERM", PREEMPTED)
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED)
     except Stopped as error:
         _stop(str(error), INTERRUPTED if error.signum == signal.SIGINT else PREEMPTED)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which interrupts whatever Ctrl-C does."""
+
+
+def end_on_sigterm() -> None:
+    """Lets SIGTERM end the program as Ctrl-C does, so that files are closed, with `PREEMPTED`."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise _Terminated
 
 
 def _stop(message: str, code: int) -> None:
@@ -98,7 +116,9 @@ def _no_extra(argv: Sequence[str]) -> Sequence[str]:
 
 
 def _explain(error: OSError) -> str | None:
-    """Returns a message for the failures of a disk that a user can mend, None for any other."""
+    """Returns a message for the failures of a disk or bucket that a user can mend, None for any other."""
+    if error.errno is None and (message := _explain_bucket(error)):
+        return message
     if str(error).startswith("Configuration is not available"):  # ml_collections says so when used
         return f"--config can't be read: {str(error).splitlines()[-1].strip()}; check the path"
     where = f" at '{error.filename}'" if error.filename else ""
@@ -115,6 +135,22 @@ def _explain(error: OSError) -> str | None:
         errno.EEXIST: f"a file stands where a folder is expected{where}; check the path",
         errno.ENOTDIR: f"a file stands where a folder is expected{where}; check the path",
     }.get(error.errno or 0)
+
+
+# An object's address in what gcsfs raises, to be read or to be written.
+_OBJECT = re.compile(r"\bb/([^/\s]+)/o(?:/|\?\S*?\bname=)([^\s&?]*)")
+
+
+def _explain_bucket(error: OSError) -> str | None:
+    """Returns a message for an object that isn't there or is forbidden, None for any other error."""
+    found = _OBJECT.search(f"{error} {error.__context__}")
+    if not found:
+        return None
+    path = f"gs://{found[1]}/{unquote(found[2])}"
+    if isinstance(error, FileNotFoundError):
+        return f"no such file or bucket: '{path}'; check the path"
+    refused = refusal(path, error)
+    return str(refused) if refused else None
 
 
 def config_from_flags(holder: flags.FlagHolder) -> config_lib.Config:

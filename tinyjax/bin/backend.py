@@ -4,8 +4,8 @@ import glob
 import os
 
 import jax
-from etils import epath
 
+from tinyjax.cache import cache_folder
 from tinyjax.planning.target import LIBTPU
 
 
@@ -22,8 +22,7 @@ def start(batch_size: int = 0) -> None:
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", next(divisors, 1))
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = os.environ.get("XDG_CACHE_HOME") or epath.Path("~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(epath.Path(base) / "tinyjax" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

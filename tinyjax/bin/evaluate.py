@@ -54,6 +54,7 @@ _PARTS = flags.DEFINE_multi_enum(
 def run(argv: Sequence[str]) -> None:
     """Does the parts one after the other."""
     del argv
+    app.end_on_sigterm()
     if report.asked():
         report.write_asked()
         return

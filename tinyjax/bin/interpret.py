@@ -27,7 +27,7 @@ _MOST_STORIES = 8
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
 )
-_OUT = flags.DEFINE_string("out", "", "Folder for the report.")
+_OUT = flags.DEFINE_string("out", "", "Folder for the report, local or gs://.")
 _DATA = flags.DEFINE_string("data", "", "Prepared folder, whose validation stories the model reads.")
 _STORIES = flags.DEFINE_string("stories", "", "File or folder of stories that the model reads, not --data.")
 _NUM_TOKENS = flags.DEFINE_integer("num_tokens", 100_000, "Tokens of stories to read.", lower_bound=1)

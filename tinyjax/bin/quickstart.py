@@ -21,6 +21,7 @@ from tinyjax.checkpoint.preflight import FOR_CHECKPOINTS, probe
 from tinyjax.config import Config
 from tinyjax.data.prepare import prepare
 from tinyjax.evaluate.loss import Evaluation
+from tinyjax.recordio import is_local
 from tinyjax.sample.model import load_model
 from tinyjax.sample.stories import generate
 from tinyjax.train.loop import train
@@ -39,7 +40,9 @@ _STORIES = flags.DEFINE_string(
 _OPTIONS = options.define(("validation", "encoding", "text_key", "clean", "source_dir", "mirror"))
 _MINUTES = flags.DEFINE_float("minutes", 7.0, "How long to train.", lower_bound=0.05)
 _RUN_DIR = flags.DEFINE_string(
-    "run_dir", "", "Folder for everything; default: runs/quickstart, or runs/NAME for your stories."
+    "run_dir",
+    "",
+    "Folder for everything, local or gs://; default: runs/quickstart, or runs/NAME for your stories.",
 )
 
 
@@ -91,6 +94,7 @@ def tell(folder: epath.Path) -> str:
 
 def closing(folder: epath.Path, result: Evaluation, seconds: float) -> str:
     """Returns what was reached and what to do next."""
+    show = ".venv/bin/python -m json.tool --json-lines" if is_local(folder) else "gcloud storage cat"
     return f"""
 Done in {seconds / 60:.1f} minutes: {result.bits_per_byte:.3f} ± {result.standard_error:.3f} bits/byte on \
 {result.stories:,} stories the model has not seen.
@@ -98,7 +102,7 @@ Next:
   more stories        .venv/bin/python -m tinyjax.bin.sample --checkpoint={folder} --prompt="One day, a cat"
   a better model      ./launch/quickstart --minutes=30 --run_dir=runs/longer
   your own text       ./launch/quickstart --stories=my-stories.txt
-  curves              .venv/bin/python -m json.tool --json-lines {folder}/metrics.jsonl"""
+  curves              {show} {folder}/metrics.jsonl"""
 
 
 def main() -> None:

@@ -52,10 +52,14 @@ _PROMPT = flags.DEFINE_multi_string(
     "prompt", [""], "Beginning of the story; may be repeated. Without it a new story is told."
 )
 _PROMPTS = flags.DEFINE_string(
-    "prompts", "", "File of prompts, one a line, or .jsonl with a field prompt; - is standard input."
+    "prompts",
+    "",
+    "File of prompts, local or gs://, one a line, or .jsonl with a field prompt; - is standard input.",
 )
 _INTERACTIVE = flags.DEFINE_bool("interactive", False, "Type prompts, and read the stories as they come.")
-_OUTPUT = flags.DEFINE_string("output", "", "Write the stories to this .jsonl file instead of printing them.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "Write the stories to this .jsonl file, local or gs://, instead of printing them."
+)
 _TRIES = flags.DEFINE_integer(
     "tries", 5, "How often a story that lacks one of --words is told at most.", lower_bound=1
 )
@@ -121,6 +125,7 @@ _SEED = flags.DEFINE_integer(
 def run(argv: Sequence[str]) -> None:
     """Prints the stories to standard output, or writes them to a file."""
     del argv
+    app.end_on_sigterm()
     if not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing; give a run folder, such as runs/quickstart")
     options = check(_options())

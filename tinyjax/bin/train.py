@@ -28,7 +28,9 @@ from tinyjax.train.loop import train
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment file; override its fields with --config.a.b=value."
 )
-_RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run; one that exists is taken up.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", "", "Folder of the run, local or gs://; one that exists is taken up."
+)
 _DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
     "auto",

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Generator
 
+import fsspec.config
 from etils import epath
 
 from tinyjax.errors import UserError
@@ -13,6 +14,8 @@ from tinyjax.recordio import is_local
 # They log, with a traceback, what they also raise, and what kind of bucket they could not find out.
 for _library in ("gcsfs", "fsspec"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
+# It would go by its first look into a folder for ever, and read as much of a file as it had then.
+fsspec.config.conf["gcs"] = {"use_listings_cache": False}
 
 
 def exists(path: epath.Path) -> bool:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from etils import epath
 
 from tinyjax import instruct
+from tinyjax.cache import cache_folder
 from tinyjax.data import difficulty, manifests, publish, windows
 from tinyjax.data import options as options_lib
 from tinyjax.data import origin as origins
@@ -145,7 +145,7 @@ def _stories_config(job: _Job, reading: Reading) -> builder.StoriesConfig:
     release = RELEASES[job.source]
     files = download.fetch(
         release,
-        options.download_dir or _default_download_dir(),
+        options.download_dir or cache_folder("releases"),
         source_dir=options.source_dir,
         mirror=options.mirror,
         progress=job.progress,
@@ -157,10 +157,6 @@ def _stories_config(job: _Job, reading: Reading) -> builder.StoriesConfig:
         validation=options.validation or str(files.get("validation", "")),
         reading=reading,
     )
-
-
-def _default_download_dir() -> epath.Path:
-    return epath.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tinyjax" / "releases"
 
 
 def _asked_tokenizer(job: _Job) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from collections.abc import Generator
 from etils import epath
 
 from tinyjax import textio
+from tinyjax.cache import cache_folder
 from tinyjax.recordio import is_local
+from tinyjax.workers import one_at_a_time
 
 # The last file to be copied where a folder can't be renamed: a folder without it is not there.
 MARK = "manifest.json"
@@ -84,10 +86,14 @@ def local_copy(folder: epath.Path) -> epath.Path:
     if is_local(folder):
         return folder
     key = hashlib.sha256(f"{folder} {(folder / MARK).read_text()}".encode()).hexdigest()[:16]
-    copy = epath.Path(tempfile.gettempdir()) / "tinyjax" / key
-    if not is_published(copy):
-        with publish(copy) as partial:
-            copy_folder(folder, partial)
+    copies = cache_folder("data")
+    copies.mkdir(parents=True, exist_ok=True)
+    copy = copies / key
+    with one_at_a_time(copies, lambda: None):
+        if not is_published(copy):
+            remove_partial(copies)
+            with publish(copy) as partial:
+                copy_folder(folder, partial)
     return copy
 
 

@@ -31,7 +31,7 @@ def complete(
       model: from `load_model`.
       checkpoint: the model's name in the file.
       openings: texts to go on with, each once.
-      path: of the file, local; what it holds already isn't told again.
+      path: of the file, local or on gs://; what it holds already isn't told again.
       num_samples: completions of each opening.
       seed: of all draws.
       options: how tokens are chosen.

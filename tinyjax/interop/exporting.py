@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from etils import epath
 
-from tinyjax.data.publish import publish
+from tinyjax.data.publish import is_unfinished, publish
 from tinyjax.errors import UserError
 from tinyjax.interop import check, gguf, huggingface, llama2c, native
 from tinyjax.interop.llama2c_tokenizer import arrangement
@@ -67,7 +67,10 @@ def _left_out(model: Model, how: How) -> list[str]:
 
 
 def _is_there(folder: epath.Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Returns whether anything is in the way; what a killed export left on gs:// is not."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(folder.iterdir()) and not is_unfinished(folder)
 
 
 def _make_room(folder: epath.Path, names: set[str]) -> None:

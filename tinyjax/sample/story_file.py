@@ -27,7 +27,7 @@ def open_story_file(
     """Opens a file of stories, by prompt and sample; see `open_records`.
 
     Args:
-      path: of the file, local; it is made where it isn't there.
+      path: of the file, local or on gs://; it is made where it isn't there.
       checkpoint: that tells the stories, as the user names it.
       step: of the checkpoint.
       seed: of all draws.

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from tinyjax.cache import cache_entry
 from tinyjax.errors import Stopped
 from tinyjax.recordio import is_local
 from tinyjax.sweep.task import Command, Task, is_trained
@@ -106,14 +107,13 @@ def _watched() -> Generator[Child]:
 
 @contextlib.contextmanager
 def _locked(task: Task) -> Generator[Lock]:
-    """Tries to lock a member for this process and those it starts; there are no locks on gs://.
+    """Tries to lock a member for this process and those it starts.
 
-    A sweep may be killed while its member goes on; two that train into one folder would spoil it.
+    A sweep may be killed while its member goes on; two that train into one folder would spoil it. On gs://
+    there are no locks: there it is locked for this machine only.
     """
-    if not is_local(task.folder):
-        yield Lock(True)
-        return
-    folder = task.folder.parent / LOCKS
+    out = task.folder.parent
+    folder = out / LOCKS if is_local(out) else cache_entry("locks", out)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / task.name, "w") as file:
         try:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from tinyjax.cache import cache_folder
 from tinyjax.checkpoint.remote import reached
 from tinyjax.data.publish import write_file
 from tinyjax.recordio import is_local
@@ -178,7 +179,9 @@ def _local(folder: epath.Path) -> Generator[epath.Path]:
     if is_local(folder):
         yield folder
         return
-    with tempfile.TemporaryDirectory() as passing:
+    cache = cache_folder("runs")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as passing:
         local = epath.Path(passing)
         for name in (METRICS, SAMPLES):
             if (folder / name).exists():

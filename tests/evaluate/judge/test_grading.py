@@ -13,9 +13,11 @@ import time
 from typing import Any
 
 import pytest
+from etils import epath
 
 from tests.binaries import ROOT
 from tests.evaluate.judge.server import ASSESSMENT, Answer, JudgeServer, grades_of
+from tinyjax.cache import cache_entry
 from tinyjax.errors import UserError
 from tinyjax.evaluate.judge.client import Budget, Endpoint
 from tinyjax.evaluate.judge.grading import Graded, grade
@@ -365,41 +367,65 @@ def test_other_words_of_the_protocol_are_another_template(
 
 
 PROGRAM = """
-import sys
+import os
+from tinyjax.bin import app
 from tinyjax.evaluate.judge.client import Budget, Endpoint
 from tinyjax.evaluate.judge.grading import grade
 from tinyjax.evaluate.judge.protocol import Exercise
 
+app.end_on_sigterm()
 many = [Exercise(f"Tom saw {i} boats and", f" sang {i} songs.") for i in range(20)]
-grade(many, Endpoint("a judge", sys.argv[1]), Budget(), sys.argv[2], concurrency=2)
+judge = Endpoint("a judge", os.environ["URL"])
+app.run(lambda _: grade(many, judge, Budget(), os.environ["FILE"], concurrency=2) and None)
 """
 MANY = [Exercise(f"Tom saw {i} boats and", f" sang {i} songs.") for i in range(20)]
 
 
+@pytest.fixture(params=["disk", "gs"])
+def file(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A path for judgements, and a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path if request.param == "disk" else request.getfixturevalue("bucket")
+    return f"{folder}/judgements.jsonl"
+
+
+def kept_in(file: str) -> list[str]:
+    """The judgements in a file and, for gs://, in the cache."""
+    path = epath.Path(file)
+    cached = cache_entry("records", path)
+    left = cached.read_text().splitlines()[1:] if cached.exists() else []
+    return path.read_text().splitlines() + left
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 42), (signal.SIGKILL, -signal.SIGKILL)]
+)
 def test_a_run_that_was_killed_goes_on_and_asks_nothing_again(
-    signum: int, judge: JudgeServer, tmp_path: pathlib.Path
+    signum: int, code: int, file: str, judge: JudgeServer
 ):
     """But for the questions that were under way: one in each conversation."""
     judge.always = Answer(delay=0.05)
-    path = tmp_path / "judgements.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, judge.url, str(path)],
+        [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "URL": judge.url, "FILE": file},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while len(judge.requests) < 15:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signum)
-    assert process.wait(30) == -signum
-    kept = len(path.read_text().splitlines())
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in told) == (code, False)
+    kept = len(kept_in(file))
     assert kept >= 10
+    if signum != signal.SIGKILL:
+        assert len(epath.Path(file).read_text().splitlines()) == kept
     judge.always = None
     before = len(judge.requests)
-    graded = ask(judge, tmp_path, MANY, concurrency=4)
+    graded = grade(MANY, Endpoint("a judge", judge.url), Budget(), file, concurrency=4)
     assert all(verdict.grades for verdict in verdicts(graded, MANY))
     assert len(judge.requests) - before == 40 - kept
     assert len(judge.answered_twice) <= 2

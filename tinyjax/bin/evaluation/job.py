@@ -36,7 +36,9 @@ _OWN_INSTRUCTIONS = _OWN_OPENINGS.with_name("instructions.yaml")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Run folder, checkpoint or model of others, local or gs://."
 )
-_OUT = flags.DEFINE_string("out", "", "Folder of the evaluation; what it holds already isn't done again.")
+_OUT = flags.DEFINE_string(
+    "out", "", "Folder of the evaluation, local or gs://; what it holds already isn't done again."
+)
 _DATA = flags.DEFINE_string(
     "data", "", "Prepared folder: whose stories are predicted, and searched for copies."
 )

@@ -52,7 +52,7 @@ def grade(
       exercises: to be graded.
       endpoint: of the judge.
       budget: for all calls, those of earlier runs whose replies the file has included.
-      path: of the file of judgements, local, of any number of judges.
+      path: of the file of judgements, local or on gs://, of any number of judges.
       concurrency: exercises at a time.
       told: is called for each that is done, by an earlier run too.
 

@@ -117,7 +117,7 @@ def tell(
       model: from `load_model`.
       checkpoint: the model's name in the file.
       records: of stories; as many are told with each combination.
-      path: of the file, local; what it holds already isn't told again.
+      path: of the file, local or on gs://; what it holds already isn't told again.
       seed: of all draws.
       mesh: devices; the first one of this process by default.
       told: is called at each story.
