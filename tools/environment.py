@@ -38,7 +38,7 @@ class Kind:
 KINDS = {
     "run": Kind(locks=("",), serves=("run",), gigabytes=1.2),
     "tpu": Kind(locks=("", "-tpu"), serves=("run", "tpu"), gigabytes=1.8),
-    "cuda": Kind(locks=("", "-cuda"), serves=("run", "cuda"), gigabytes=6),
+    "cuda": Kind(locks=("", "-cuda"), serves=("run", "cuda"), gigabytes=5.3),
     "dev": Kind(locks=("-dev",), serves=("run", "tpu", "dev"), gigabytes=2.2),
 }
 
