@@ -11,22 +11,22 @@ _HELP = """\
 docker run [options] IMAGE BINARY [flags]
 
 Runs one of tinyjax's binaries: {names}.
-Its flags: IMAGE BINARY --help. Mount what it reads and writes, as in -v "$PWD/runs:/runs" and --run_dir=/runs/a;
-files made in the container alone are lost with it.
+Its flags: IMAGE BINARY --help. Mount what it reads and writes, as in -v "$PWD/runs:/runs" and
+--run_dir=/runs/a; files made in the container alone are lost with it.
 """
 
 
 def main(words: Sequence[str]) -> int:
     """Replaces this process by the binary that `words` name; shows the help and returns 0 without any."""
-    if not words or words[0] in ("--help", "-h", "help"):
-        print(_HELP.format(names=", ".join(sorted(binaries()))), end="")
-        return 0
     try:
-        program = command(words, sys.executable)
+        if words and words[0] not in ("--help", "-h", "help"):
+            program = command(words, sys.executable)
+            os.execv(program[0], program)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    os.execv(program[0], program)
+    print(_HELP.format(names=", ".join(sorted(binaries()))), end="")
+    return 0
 
 
 if __name__ == "__main__":
