@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from launch.cloud.binaries import ROOT, check_alone, command
 from tinyjax.errors import UserError
 
-# When one process ends with a code other than 0, and when mpirun gets SIGTERM, it ends them all: after so many
+# When one process ends with a code other than 0, and when mpirun gets SIGTERM, it ends all: after so many
 # seconds by SIGTERM, after as many again by SIGKILL. Its own choice is 1, and others may still be saving.
 _PATIENCE_SECONDS = 15
 
