@@ -108,9 +108,7 @@ def start(root: Path, kind: str = "run", *pythons: Path, **variables: str) -> su
     )
 
 
-def call(
-    root: Path, kind: str = "run", *pythons: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def call(root: Path, kind: str = "run", *pythons: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Calls the set-up as `start` does, and waits for its end."""
     process = start(root, kind, *pythons, **variables)
     out, errors = process.communicate(timeout=120)
