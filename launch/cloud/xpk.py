@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from launch.cloud.binaries import command
+from launch.cloud.binaries import ROOT, command
 from tinyjax.errors import UserError
 
 _AFTER = """\
@@ -45,7 +45,7 @@ def render(
         "workload": workload,
         "tpu-type": tpu_type,
         "num-slices": num_slices,
-        "docker-image" if image else "base-docker-image": image or base_image,
+        **({"docker-image": image} if image else {"base-docker-image": base_image, "script-dir": ROOT}),
         "max-restarts": max_restarts,
         "restart-on-exit-codes": 43,
         "termination-grace-period-seconds": 120,

@@ -272,4 +272,5 @@ def test_flags_and_variables_reach_the_program_through_xpk(tmp_path: pathlib.Pat
 
 
 def test_code_that_lies_here_can_be_put_on_an_image() -> None:
-    assert "--base-docker-image=b " in rendered(*XPK, "--base_image=b", "--", "train")
+    words = shlex.split(rendered(*XPK, "--base_image=b", "--", "train"), comments=True)
+    assert {"--base-docker-image=b", f"--script-dir={ROOT}"} <= set(words)
