@@ -7,6 +7,7 @@ it later takes for whole).
 
 import collections
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shlex
@@ -23,6 +24,23 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of environment."""
+
+    locks: tuple[str, ...]  # ends of the names of its locks: "-dev" is requirements/py3.13-dev.lock
+    serves: tuple[str, ...]  # the kinds that it serves for
+    gigabytes: float  # on disk
+
+
+KINDS = {
+    "run": Kind(locks=("",), serves=("run",), gigabytes=1.2),
+    "tpu": Kind(locks=("", "-tpu"), serves=("run", "tpu"), gigabytes=1.8),
+    "cuda": Kind(locks=("", "-cuda"), serves=("run", "cuda"), gigabytes=5.3),
+    "dev": Kind(locks=("-dev",), serves=("run", "tpu", "dev"), gigabytes=2.2),
+}
 
 
 class SetupError(Exception):
@@ -71,13 +89,13 @@ def version_of(python: Path) -> str | None:
 
 def is_made_elsewhere() -> bool:
     """Tells whether the environment was moved or copied here: its scripts name the old place."""
-    marks = [mark(kind) for kind in ("run", "dev") if mark(kind).is_file()]
+    marks = [mark(kind) for kind in KINDS if mark(kind).is_file()]
     return any(not m.read_text(encoding="utf-8").endswith(f" {ROOT}\n") for m in marks)
 
 
 def is_ours() -> bool:
     """Tells whether this set-up made the environment, so that it may remove it."""
-    return UNFINISHED.exists() or mark("run").exists() or mark("dev").exists()
+    return UNFINISHED.exists() or any(mark(kind).exists() for kind in KINDS)
 
 
 def discard() -> None:
@@ -130,8 +148,8 @@ def run(command: list[str | Path], lock: TextIO, total: int = 0) -> None:
     if process.returncode:
         raise SetupError(
             f"'{shlex.join(map(str, command))}' failed:\n{''.join(last)}"
-            "Mostly that is the network, the package index (see 'pip config list') or a full disk "
-            "(1.2 GB are needed): mend it and call again; there is nothing to clean up."
+            "Mostly that is the network, the package index (see 'pip config list') or a full disk: "
+            "mend it and call again; there is nothing to clean up."
         )
 
 
@@ -150,33 +168,38 @@ def show(line: str, fetched: int, total: int) -> None:
 
 def install(kind: str, lock: TextIO) -> None:
     """Installs the locked packages by plain pip, with the user's own configuration of pip."""
-    requirements = ROOT / "requirements" / f"py{VERSION}{'-dev' if kind == 'dev' else ''}.lock"
-    total = sum(line[:1].isalnum() for line in requirements.read_text(encoding="utf-8").splitlines())
-    say(f"installing {total} packages of requirements/{requirements.name} (about a minute)")
+    locks = [ROOT / "requirements" / f"py{VERSION}{end}.lock" for end in KINDS[kind].locks]
+    lines = [line for path in locks for line in path.read_text(encoding="utf-8").splitlines()]
+    total = sum(line[:1].isalnum() for line in lines)
+    names = " and ".join(path.name for path in locks)
+    say(f"installing {total} packages of requirements/{names} ({KINDS[kind].gigabytes} GB on disk)")
     pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "install", "--no-input"]
+    wanted: list[str | Path] = [word for path in locks for word in ("-r", path)]
     # The build backend comes first, from a lock of its own: what is built is built with that one.
     run([*pip, "--require-hashes", "-r", ROOT / "requirements" / "build.lock"], lock)
-    run([*pip, "--require-hashes", "--no-build-isolation", "-r", requirements], lock, total)
+    run([*pip, "--require-hashes", "--no-build-isolation", *wanted], lock, total)
     run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], lock)
 
 
 def make(kind: str, fingerprint: str, lock: TextIO) -> None:
     """Brings .venv to what the locks say, and marks it as ready when all is done."""
     keep_or_discard()
+    # Nothing is taken away, and the locks agree: what is ready for another kind stays so.
+    kept = [other for other in KINDS if is_ready(other, fingerprint)]
     VENV.mkdir(exist_ok=True)
     UNFINISHED.touch()
-    for old in ("run", "dev"):
+    for old in KINDS:
         mark(old).unlink(missing_ok=True)
     if version_of(PYTHON) is None:
         run([sys.executable, "-I", "-m", "venv", VENV], lock)
     install(kind, lock)
-    for done in ("run", "dev") if kind == "dev" else ("run",):
+    for done in {*kept, *KINDS[kind].serves}:
         mark(done).write_text(fingerprint + "\n", encoding="utf-8")
     UNFINISHED.unlink()
 
 
 def main(kind: str, fingerprint: str) -> int:
-    """Makes the environment of a kind (`run` or `dev`); returns the exit code."""
+    """Makes the environment of a kind, one of KINDS; returns the exit code."""
     start = time.monotonic()
     try:
         with only_one() as lock:
@@ -189,7 +212,7 @@ def main(kind: str, fingerprint: str) -> int:
         say(str(error))
         return 2
     except OSError as error:
-        say(f"{error}; the set-up has to be able to write to {ROOT} (1.2 GB), and to nothing else")
+        say(f"{error}; the set-up has to be able to write to {ROOT}, and to nothing else")
         return 2
     say(f"ready in {time.monotonic() - start:.0f} s")
     return 0

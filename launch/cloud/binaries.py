@@ -35,3 +35,12 @@ def command(words: Sequence[str], python: str = ".venv/bin/python") -> tuple[str
             f"there are: {', '.join(sorted(binaries()))}"
         )
     return (python, "-m", f"tinyjax.bin.{name}", *flags)
+
+
+def check_alone(words: Sequence[str], num_processes: int) -> None:
+    """Raises UserError where a binary other than train would be started several times as if it were one."""
+    if num_processes > 1 and words and words[0] != "train":
+        raise UserError(
+            f"'{words[0]}' is a single process, and {num_processes} would each do the same; "
+            "only train runs on several"
+        )

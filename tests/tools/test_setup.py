@@ -79,14 +79,14 @@ def make_tree(root: Path) -> Path:
     write_command(root / f"python/python{VERSION}", f'exec "{PYTHON}" "$@"')
     (root / "small.py").write_text("def main():\n    print('small runs')\n")
     (root / "pyproject.toml").write_text(PYPROJECT)
-    apple, pear = locked(root, "apple"), locked(root, "pear")
     (root / "requirements/build.lock").write_text(locked(root, "backend", BACKEND))
-    (root / f"requirements/py{VERSION}.lock").write_text(apple)
-    (root / f"requirements/py{VERSION}-dev.lock").write_text(apple + pear)
+    apple, pear, quince = (locked(root, name) for name in ("apple", "pear", "quince"))
+    for end, lock in {"": apple, "-tpu": pear, "-cuda": quince, "-dev": apple + pear}.items():
+        (root / f"requirements/py{VERSION}{end}.lock").write_text(lock)
     return root
 
 
-def start(root: Path, kind: str = "run", *pythons: Path) -> subprocess.Popen[str]:
+def start(root: Path, kind: str = "run", *pythons: Path, **variables: str) -> subprocess.Popen[str]:
     """Starts the set-up, from another folder, without an index and with no Python but these."""
     folders = [*(pythons or [root / "python"]), root / "commands"]
     return subprocess.Popen(
@@ -98,6 +98,7 @@ def start(root: Path, kind: str = "run", *pythons: Path) -> subprocess.Popen[str
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(wheels(root)),
             "PIP_NO_CACHE_DIR": "1",
+            **variables,
         },
         cwd="/",
         stdout=subprocess.PIPE,
@@ -107,9 +108,9 @@ def start(root: Path, kind: str = "run", *pythons: Path) -> subprocess.Popen[str
     )
 
 
-def call(root: Path, kind: str = "run", *pythons: Path) -> subprocess.CompletedProcess[str]:
+def call(root: Path, kind: str = "run", *pythons: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Calls the set-up as `start` does, and waits for its end."""
-    process = start(root, kind, *pythons)
+    process = start(root, kind, *pythons, **variables)
     out, errors = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
@@ -222,6 +223,33 @@ def test_an_unknown_kind_is_refused(tree: Path) -> None:
     assert "there is no 'all'" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["tpu", "cuda"])
+def test_accelerators_are_refused_where_their_packages_are_not_for(tree: Path, kind: str) -> None:
+    done = call(tree, kind, OSTYPE="darwin24")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{kind} is for Linux only" in done.stderr
+
+
+# The locks
+
+
+def pins(name: str) -> dict[str, str]:
+    """Returns the packages of a lock of the repository, with their versions."""
+    lines = (REPOSITORY / "requirements" / name).read_text().splitlines()
+    return dict(line.split(" ")[0].split("==") for line in lines if line[:1].isalnum())
+
+
+@pytest.mark.parametrize("python", ["py3.11", "py3.12", "py3.13"])
+def test_what_accelerators_add_is_what_jax_of_the_same_lock_asks_for(python: str) -> None:
+    run, dev = pins(f"{python}.lock"), pins(f"{python}-dev.lock")
+    tpu, cuda = pins(f"{python}-tpu.lock"), pins(f"{python}-cuda.lock")
+    assert tpu.keys() == {"libtpu"}
+    assert cuda["jax-cuda13-plugin"] == cuda["jax-cuda13-pjrt"] == run["jax"]
+    assert not run.keys() & {**tpu, **cuda}.keys()
+    assert run.items() | tpu.items() <= dev.items()  # so dev serves for tpu too
+    assert not dev.keys() & cuda.keys()
+
+
 # The environment
 
 
@@ -260,6 +288,25 @@ def test_dev_completes_run_and_serves_for_both(made: Path) -> None:
     assert imports(made, "pear")
     assert (made / ".venv/pyvenv.cfg").stat().st_mtime_ns == kept
     assert call(made, "run").stderr == call(made, "dev").stderr == ""
+
+
+@pytest.mark.slow
+def test_accelerators_add_to_run_and_what_is_ready_stays_so(made: Path) -> None:
+    kept = (made / ".venv/pyvenv.cfg").stat().st_mtime_ns
+    assert not imports(made, "quince")
+    assert call(made, "cuda").returncode == 0
+    assert imports(made, "quince")
+    assert call(made, "dev").returncode == 0
+    assert (made / ".venv/pyvenv.cfg").stat().st_mtime_ns == kept
+    assert [call(made, kind).stderr for kind in ("run", "tpu", "cuda", "dev")] == [""] * 4
+
+
+@pytest.mark.slow
+def test_tpu_has_its_own_package_and_serves_to_run(tree: Path) -> None:
+    assert call(tree, "tpu").returncode == 0
+    assert imports(tree, "apple")
+    assert imports(tree, "pear")
+    assert call(tree, "run").stderr == ""
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+mpirun -np 4 --host a:2,b:2 --bind-to none --wdir /repository --mca odls_base_sigkill_timeout 15 -x WANDB_API_KEY /repository/.venv/bin/python -m tinyjax.bin.train --config=configs/paper.py:33M '--config.train.sample_prompts=One "day"|Lily'"'"'s $HOME \ `cat` *' --run_dir=/shared/a
