@@ -28,15 +28,25 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _check_names(values["env"])
         text = render(words, **values)
+        _give(text, out)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _give(text: str, out: pathlib.Path | None) -> None:
+    """Prints the text, or writes it to a file that holds nothing else."""
     if out is None:
         print(text, end="")
-    else:
+        return
+    try:
+        if out.exists() and out.read_bytes() != text.encode():
+            raise UserError(f"--out={out} is there, with other contents; move it away, or give another file")
         out.write_text(text, encoding="utf-8")
         out.chmod(0o755)
-    return 0
+    except OSError as error:
+        raise UserError(f"--out={out} can't be written ({error.strerror}); give another file") from None
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

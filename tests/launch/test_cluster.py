@@ -102,6 +102,16 @@ def test_it_is_written_to_a_file_that_can_be_run(tmp_path: pathlib.Path) -> None
     assert out.read_text() == rendered(*SLURM, "--", *TRAIN)
 
 
+@pytest.mark.parametrize("out", ["mine.sh", "missing/job.sh"])
+def test_a_file_of_others_stays_and_one_that_cant_be_written_is_told(out: str, tmp_path: pathlib.Path):
+    (tmp_path / "mine.sh").write_text("mine")
+    done = cluster(*SLURM, f"--out={tmp_path / out}", "--", *TRAIN)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: --out={tmp_path / out} ")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "mine.sh").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
