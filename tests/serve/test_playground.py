@@ -189,7 +189,7 @@ def test_on_a_phone_nothing_is_cut_off_and_all_can_be_read(scheme: str, open_pag
     tell(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.locator(".token").nth(3).tap()
-    assert page.get_by_role("tooltip").is_visible()
+    page.get_by_role("tooltip").wait_for()
     screenshot(page, f"playground-phone-{scheme}")
     for kind in ("p1", "p2", "p3", "p4"):
         page.evaluate("kind => document.querySelector('.token').className = 'token ' + kind", kind)

@@ -49,7 +49,7 @@ def start(folder: pathlib.Path, data: pathlib.Path, run: pathlib.Path):
     ]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(binaries._IMPORTS)
-    process = context.Process(target=binaries._run, args=(str(folder), "train", arguments, 0))
+    process = context.Process(target=binaries._run, args=(str(folder), "train", arguments, 0, {}))
     process.start()
     return process
 
