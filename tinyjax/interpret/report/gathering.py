@@ -25,7 +25,8 @@ from tinyjax.textio import Record
 LENGTH = 512  # tokens of a story that are looked at, at most
 STORY_TOKENS = 224  # ... of those that are shown token by token
 HEAD_TOKENS = 100_000  # about: patterns take long, and shares of so many queries no longer change
-REMOVAL_TOKENS = 20_000  # about: the model reads them once for each head
+REMOVAL_TOKENS = 20_000  # about: the model reads them once for each head ...
+REMOVALS = 1_280_000  # ... and altogether at most so many, of models with more than 64 heads
 _NUM_STORIES = 3
 _HELD_OUT = 10  # one of so many stories is kept from a dictionary, to measure it with
 _FEATURES = 8  # of a dictionary, for each number of what it reads
@@ -101,13 +102,14 @@ def _corpus(model: Model, records: Sequence[Record], length: int) -> Corpus:
 
 
 def _heads(model: Model, read: Corpus, told: Told) -> dict[str, Any]:
-    many, some = _first(read, HEAD_TOKENS), _first(read, REMOVAL_TOKENS)
+    heads = model.config.num_layers * model.config.num_heads
+    many, some = _first(read, HEAD_TOKENS), _first(read, min(REMOVAL_TOKENS, REMOVALS // heads))
     told(f"heads, over {many.num_tokens:,} tokens")
-    heads = study(model, many)
+    found = study(model, many)
     told(f"loss without each head, over {some.num_tokens:,} tokens")
     lost = removals(model, some)
     return {
-        "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(heads, lost, strict=True)],
+        "heads": [_dict(head) | {"removal": _dict(one)} for head, one in zip(found, lost, strict=True)],
         "lens_losses": lens_losses(model, some),
         "measured": {"heads": many.num_tokens, "losses": some.num_tokens},  # over so many tokens
     }
