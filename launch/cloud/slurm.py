@@ -84,18 +84,24 @@ def render(
         "--requeue",
         *(option if option.startswith("-") else f"--{option}" for option in sbatch),
     ]
-    return "".join(
-        [
-            "#!/bin/bash\n",
-            *(f"#SBATCH {_directive(option)}\n" for option in options),
-            "# Made by launch/cluster, for sbatch; submitted again, the run goes on where it was.\n\n",
-            f"cpus={cpus}\n",
-            f"variables=({shlex.join(env)})\n",
-            _array("program", [*_container(image), *command(words, _python(image))]),
-            "\n",
-            _BODY,
-        ]
-    )
+    program = [*_container(image), *command(words, _python(image))]
+    return _script(options, cpus, env, program)
+
+
+def _script(options: Sequence[str], cpus: int, env: Sequence[str], program: Sequence[str]) -> str:
+    """Returns the script of some options of sbatch, for a program and the variables that it needs."""
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {_directive(option)}" for option in options),
+        "# Made by launch/cluster, for sbatch; submitted again, the run goes on where it was.",
+        "",
+        f"cpus={cpus}",
+        f"variables=({shlex.join(env)})",
+        *_array("program", program),
+        "",
+        _BODY,
+    ]
+    return "\n".join(lines)
 
 
 def _directive(option: str) -> str:
@@ -113,5 +119,5 @@ def _python(image: str) -> str:
     return "python" if image else str(ROOT / ".venv/bin/python")
 
 
-def _array(name: str, words: Sequence[str]) -> str:
-    return f"{name}=(\n" + "".join(f"  {shlex.quote(word)}\n" for word in words) + ")\n"
+def _array(name: str, words: Sequence[str]) -> list[str]:
+    return [f"{name}=(", *(f"  {shlex.quote(word)}" for word in words), ")"]
