@@ -37,6 +37,9 @@ _STORY = flags.DEFINE_multi_string(
 _FEATURES = flags.DEFINE_integer(
     "features", None, "Block before which a dictionary of features (a sparse autoencoder) is trained; from 0."
 )
+_TRANSCODER = flags.DEFINE_integer(
+    "transcoder", None, "Block whose MLP a dictionary of features stands in for (a transcoder); from 0."
+)
 _COMPARE = flags.DEFINE_multi_string(
     "compare", [], "Report of another model to compare with: its report.json; may be repeated."
 )
@@ -77,8 +80,12 @@ def _plan() -> Plan:
         raise UserError("--story is empty; give the text of a story")
     if len(_STORY.value) > _MOST_STORIES:
         raise UserError(f"--story is given {len(_STORY.value)} times; the page has room for {_MOST_STORIES}")
+    if _FEATURES.value is not None and _TRANSCODER.value is not None:
+        raise UserError("--features and --transcoder are both given; the page has room for one dictionary")
     source = f"{epath.Path(_DATA.value).name}, validation" if _DATA.value else epath.Path(_STORIES.value).name
-    return Plan(_CHECKPOINT.value, source, _NUM_TOKENS.value, tuple(_STORY.value), _FEATURES.value)
+    transcoder = _TRANSCODER.value is not None
+    block = _TRANSCODER.value if transcoder else _FEATURES.value
+    return Plan(_CHECKPOINT.value, source, _NUM_TOKENS.value, tuple(_STORY.value), block, transcoder)
 
 
 def _records() -> Iterator[textio.Record]:

@@ -38,7 +38,7 @@ def make(
             _layer(5, neurons, sentence, selectivity), name="features of block1/residual"
         )
         findings["units"]["features"] = _units([layer]) | {
-            "settings": {"source": "block1/residual", "features": neurons},
+            "settings": {"source": "block1/residual", "target": "block1/residual", "features": neurons},
             "quality": dataclasses.asdict(Quality(999, 1.5, 1.75, 6.5, 0.95, 0.875, 15.5, 2)),
         }
         findings["scales"]["features"] = [2.0] * neurons

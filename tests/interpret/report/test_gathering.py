@@ -102,7 +102,21 @@ def test_given_stories_are_shown(model: Model, records: list[Record]):
     active = (values.reshape(count, -1) != 0).sum(axis=0)
     assert active[0] == 0
     assert 1 <= active[1:].min() <= active.max() <= features["settings"]["active"]
-    assert '<section id="features">' in render(found)
+    assert features["settings"]["target"] == features["settings"]["source"] == "block1/residual"
+    page = render(found)
+    assert '<section id="features">' in page
+    assert "and gives" not in page
+
+
+def test_a_transcoder_gives_what_the_mlp_adds(model: Model, records: list[Record]):
+    found = gather(model, records, Plan("x", "y", num_tokens=200, features=0, transcoder=True))
+    features = found["units"]["features"]
+    assert (features["settings"]["source"], features["settings"]["target"]) == (
+        "block0/mlp_input",
+        "block0/mlp",
+    )
+    assert features["quality"]["loss_zero"] != features["quality"]["loss_replaced"]
+    assert "features reads block0/mlp_input and gives block0/mlp;" in render(found)
 
 
 def test_another_block_and_no_stories_are_refused(model: Model, records: list[Record]):

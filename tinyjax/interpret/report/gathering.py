@@ -44,7 +44,8 @@ class Plan:
     source: str  # where the stories are from
     num_tokens: int = 100_000
     stories: tuple[str, ...] = ()  # to show token by token; default: some of those read
-    features: int | None = None  # the block before which a dictionary of features reads the residual stream
+    features: int | None = None  # the block before which a dictionary reads the residual stream ...
+    transcoder: bool = False  # ... or whose MLP it stands in for
 
 
 def gather(
@@ -70,7 +71,8 @@ def gather(
     units, trained = {"neurons": _with_summary(neurons(model, read))}, None
     if plan.features is not None:
         told("features: training a dictionary")
-        trained, units["features"] = _features(model, taken, length, plan.features)
+        read_and_given = _read_and_given(plan.features, plan.transcoder)
+        trained, units["features"] = _features(model, taken, length, *read_and_given)
     told("stories")
     shown = _shown(model, read, plan, min(STORY_TOKENS, length))
     listed = {kind: _dict(of) for kind, of in units.items()}
@@ -126,14 +128,20 @@ def _first(read: Corpus, num_tokens: int) -> Corpus:
     return read.rows(np.arange(min(stories, len(tokens_N))))
 
 
+def _read_and_given(block: int, transcoder: bool) -> tuple[str, str]:
+    """Returns the names of what a dictionary reads and gives."""
+    if transcoder:
+        return f"block{block}/mlp_input", f"block{block}/mlp"
+    return f"block{block}/residual", f"block{block}/residual"
+
+
 def _features(
-    model: Model, taken: Sequence[Record], length: int, block: int
+    model: Model, taken: Sequence[Record], length: int, source: str, target: str
 ) -> tuple[Features, dict[str, Any]]:
     """Trains a dictionary on most of the stories, and measures it on the others."""
     held_out = taken[::_HELD_OUT]
     learnt = [record for i, record in enumerate(taken) if i % _HELD_OUT] or held_out
-    name = f"block{block}/residual"
-    settings = Settings(name, name, _FEATURES * model.config.d_model, steps=_STEPS)
+    settings = Settings(source, target, _FEATURES * model.config.d_model, steps=_STEPS)
     trained = train(model, _corpus(model, learnt, length), settings)
     layer = list_features(model, _corpus(model, taken, length), trained)
     return trained, {
