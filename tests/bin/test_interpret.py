@@ -43,10 +43,7 @@ def test_a_run_gets_its_report(tiny_run: pathlib.Path, tiny_data: Prepared, tmp_
         (("--checkpoint=c", "--out=r", "--stories=s.txt", *["--story=x"] * 9), "the page has room for 8"),
         (("--checkpoint=c", "--out=r", "--data=d"), "'d'"),
         (("--checkpoint=c", "--out=r", "--stories=s.txt", "--compare=x.json"), "there is no report 'x.json'"),
-        (
-            ("--checkpoint=c", "--out=r", "--stories=s.txt", "--features=0", "--transcoder=0"),
-            "are both given",
-        ),
+        (("--checkpoint=c", "--out=r", "--data=d", "--features=0", "--transcoder=0"), "are both given"),
     ],
 )
 def test_mistakes_are_told_in_a_line(flags: tuple[str, ...], said: str, tmp_path: pathlib.Path):

@@ -111,10 +111,8 @@ def test_given_stories_are_shown(model: Model, records: list[Record]):
 def test_a_transcoder_gives_what_the_mlp_adds(model: Model, records: list[Record]):
     found = gather(model, records, Plan("x", "y", num_tokens=200, features=0, transcoder=True))
     features = found["units"]["features"]
-    assert (features["settings"]["source"], features["settings"]["target"]) == (
-        "block0/mlp_input",
-        "block0/mlp",
-    )
+    settings = features["settings"]
+    assert (settings["source"], settings["target"]) == ("block0/mlp_input", "block0/mlp")
     assert features["quality"]["loss_zero"] != features["quality"]["loss_replaced"]
     assert "features reads block0/mlp_input and gives block0/mlp;" in render(found)
 
