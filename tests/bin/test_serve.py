@@ -14,6 +14,8 @@ from tests import binaries
 from tests.binaries import assert_refused
 from tests.serve.running import serving
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.slow
 def test_interrupted_it_lets_stories_end_and_ends(tiny_run: pathlib.Path, tmp_path: pathlib.Path):

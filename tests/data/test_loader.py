@@ -20,6 +20,8 @@ from tinyjax.data import loader
 from tinyjax.data.curriculum import first_epoch
 from tinyjax.data.mixture import Shares
 
+pytestmark = pytest.mark.alone
+
 
 class Numbers:
     """A source whose window i holds first + i everywhere; remembers which windows were read."""

@@ -18,6 +18,8 @@ from tinyjax.data.options import Options
 from tinyjax.data.prepare import prepare
 from tinyjax.errors import UserError
 
+pytestmark = pytest.mark.alone
+
 WEIGHTS = st.lists(st.integers(1, 1000), min_size=1, max_size=6)
 
 

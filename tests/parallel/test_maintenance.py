@@ -14,6 +14,8 @@ import pytest
 from tests import binaries
 from tinyjax.parallel import maintenance
 
+pytestmark = pytest.mark.alone
+
 ANSWERS = 503  # instead of a value: this status
 HANGS = 0  # instead of a value: no answer
 WAITS = 1  # before the value that follows: until the test goes on

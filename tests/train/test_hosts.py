@@ -30,6 +30,8 @@ from tinyjax.sample.stories import generate
 from tinyjax.train.loop import CHECKPOINTS, train
 from tinyjax.train.report import SAMPLES
 
+pytestmark = pytest.mark.alone
+
 # The same sums in another order: those over a process's devices first, then those over the network.
 TOLERANCE = 1e-5
 STEPS = 40

@@ -168,6 +168,7 @@ def test_the_clock_decides_the_end_once_when_the_decay_is_due(progress: Progress
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_minutes_end_on_time_and_the_decision_survives_a_resume(tiny_data, tmp_path: pathlib.Path):
     config = tiny_config(
         data__path=str(tiny_data.path), train__num_steps=0, train__minutes=0.15, train__eval_every=1_000_000

@@ -118,6 +118,7 @@ def test_goodput_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_time_that_makes_no_step_is_not_good(tiny_data, tmp_path: pathlib.Path, monkeypatch):
     """Steps wait two seconds for a checkpoint, and a second for each of two evaluations."""
     saves: list[float] = []

@@ -21,6 +21,8 @@ from tinyjax.errors import Stopped
 from tinyjax.train import loop, validation
 from tinyjax.train.loop import CHECKPOINTS, train, watch_signals
 
+pytestmark = pytest.mark.alone
+
 KILLS = 20
 EVERY = 10  # steps between checkpoints
 BOUND = 15.0  # seconds on a busy machine, from SIGTERM to the end

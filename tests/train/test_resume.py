@@ -22,7 +22,7 @@ from tests.train.test_loop import evaluations, losses, metrics, read_params
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.train.loop import CHECKPOINTS, train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @dataclasses.dataclass
