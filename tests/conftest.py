@@ -10,6 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.gcs import bucket, gcs
+
+__all__ = ["bucket", "gcs"]  # one server for all tests: what is called is found by the environment
+
 ROOT = pathlib.Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 

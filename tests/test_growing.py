@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from etils import epath
 
-from tests.gcs import BUCKET, Gcs, bucket, gcs
+from tests.gcs import BUCKET, Gcs
 from tinyjax import growing
 from tinyjax.cache import cache_folder
 from tinyjax.errors import UserError
@@ -20,8 +20,6 @@ from tinyjax.records import open_records
 
 # What a failed upload leaves behind is collected later, and pytest would tell of it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-__all__ = ["bucket", "gcs"]
 
 SETTINGS = {"seed": 7}
 

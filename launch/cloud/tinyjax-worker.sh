@@ -1,7 +1,7 @@
 #!/bin/sh
 # What is done on each worker, called from afar over ssh in its user's home folder:
 #   sh tinyjax-worker.sh setup LABEL | start TOKEN COMMAND... | state | stop SIGNAL | log LINES | follow LINES | doctor FLAGS...
-# ~/tinyjax holds the code and its .venv; ~/tinyjax-job the job's files: command, token, env, started, boot, pid, log and,
+# ~/tinyjax holds the code and its .venv; ~/tinyjax-job the job's files: command, token, env, started, boot, pid, supervisor, log and,
 # when it has ended, exit. Older jobs lie beside it as tinyjax-job-TIME.
 # Exit codes: 0 done, 3 a job is running, 4 not set up, else those of what was called.
 set -eu
@@ -14,7 +14,7 @@ boot() { cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown; }
 # A process number says nothing after the machine was started anew.
 running() {
   [ -s "$job/pid" ] && [ ! -e "$job/exit" ] && [ "$(cat "$job/boot")" = "$(boot)" ] &&
-    kill -0 "$(cat "$job/pid")" 2>/dev/null
+    { kill -0 "$(cat "$job/pid")" || kill -0 "$(cat "$job/supervisor")"; } 2>/dev/null # whose word comes a moment after
 }
 
 age() { stat -c %Y "$1" 2>/dev/null || echo 0; }
@@ -85,6 +85,7 @@ start() { # $1: a token that tells this start from others; then the command
   : >"$job/started"
   : >"$job/log"
   setsid nohup sh "$0" supervise "$@" </dev/null >>"$job/log" 2>&1 &
+  echo $! >"$job/supervisor"
   while [ ! -s "$job/pid" ] && [ ! -e "$job/exit" ]; do sleep 0.05; done
 }
 
@@ -115,7 +116,7 @@ state() {
 }
 
 stop() { # $1: TERM, on which a run saves what it has and ends with 42, or KILL
-  if running; then kill -"$1" "$(cat "$job/pid")"; fi
+  if running; then kill -"$1" "$(cat "$job/pid")" 2>/dev/null || :; fi # it may end by itself meanwhile
 }
 
 log() { # $1: how many lines

@@ -11,7 +11,7 @@ import pytest
 
 from tests.binaries import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 # Saves a state of random numbers, or reads it and compares; the mesh is fsdp over all devices.
 PROGRAM = """

@@ -10,7 +10,7 @@ from collections.abc import Generator
 import pytest
 from etils import epath
 
-from tests.gcs import BUCKET, bucket, gcs
+from tests.gcs import BUCKET
 from tests.interop.conftest import assert_equal, random_model
 from tests.interop.test_torch_file import torch_bytes
 from tinyjax.errors import UserError
@@ -19,8 +19,6 @@ from tinyjax.interop.exporting import FORMATS, How, export
 from tinyjax.interop.model import Model, without_padding
 from tinyjax.interop.reading import read
 from tinyjax.tokenizer import Tokenizer
-
-__all__ = ["bucket", "gcs"]
 
 
 @pytest.fixture

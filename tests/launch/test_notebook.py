@@ -19,6 +19,8 @@ from nbclient.exceptions import CellExecutionError
 from tests.binaries import ROOT
 from tinyjax.checkpoint import manager as checkpoints
 
+pytestmark = pytest.mark.alone
+
 NOTEBOOK = ROOT / "launch" / "notebook.ipynb"
 SMALL = """
 RUNS, STORIES, STEPS, EXPORT = {runs!r}, "world:300", 400, "gguf"

@@ -7,6 +7,8 @@ import pytest
 
 from tests.launch.laptop import Laptop, alive, commit, make_repository, wait_until
 
+pytestmark = pytest.mark.alone
+
 NEW = ("s", "--zone=us-west4-a", "--type=v5litepod-4", "--spot")
 
 

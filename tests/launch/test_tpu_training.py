@@ -11,6 +11,8 @@ from tests.tiny import tiny_data  # noqa: F401
 from tinyjax.checkpoint import manager as checkpoints
 from tinyjax.train.loop import CHECKPOINTS
 
+pytestmark = pytest.mark.alone
+
 STEPS = 300
 SETUP = f"#!/bin/sh\nln -s {ROOT / '.venv'} .venv\n"
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.launch.laptop import Laptop, alive, commit, interrupt, kill, make_repository, wait_until
 
+pytestmark = pytest.mark.alone
+
 SPOT = ("s", "--zone=us-west4-a", "--type=v5litepod-4", "--spot")
 SSH_255 = "[/usr/bin/ssh] exited with return code [255]."
 NO_CAPACITY = (
@@ -171,6 +173,10 @@ def test_processes_that_vanish_without_an_exit_code_are_started_again(laptop: La
     laptop.script(all=["run", "exit 0"])
     process = laptop.start("up", *SPOT, *laptop.train())
     laptop.wait_for_starts(1)
+    looks = len(laptop.google.calls("ssh", "sh tinyjax-worker.sh state"))
+    wait_until(
+        lambda: len(laptop.google.calls("ssh", "sh tinyjax-worker.sh state")) > looks + 1
+    )  # not in the start
     laptop.google.ends()  # as when a VM is restarted
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -11,6 +11,8 @@ from launch.cloud.binaries import ROOT
 from tests.launch.google import PYTHON
 from tests.launch.laptop import alive, kill, wait_until
 
+pytestmark = pytest.mark.alone
+
 SCRIPT = ROOT / "launch" / "cloud" / "tinyjax-worker.sh"
 
 

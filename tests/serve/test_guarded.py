@@ -11,7 +11,7 @@ from tinyjax.sample.model import Model
 from tinyjax.sample.options import Options
 from tinyjax.sample.stories import generate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def client(server: Running, key: str) -> OpenAI:

@@ -22,6 +22,7 @@ SCREENSHOTS = ROOT / ".pytest_cache" / "screenshots"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium"),
 ]
 

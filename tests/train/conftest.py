@@ -1,4 +1,3 @@
-from tests.gcs import bucket, gcs
 from tests.tiny import devices, tiny_data, tiny_run
 
-__all__ = ["bucket", "devices", "gcs", "tiny_data", "tiny_run"]
+__all__ = ["devices", "tiny_data", "tiny_run"]

@@ -3,9 +3,6 @@ from collections.abc import Generator
 import pytest
 
 from tests.evaluate.judge.server import JudgeServer, judging
-from tests.gcs import bucket, gcs
-
-__all__ = ["bucket", "gcs"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ __all__ = ["browser"]
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium: apt-get install chromium"),
 ]
 
@@ -159,7 +160,7 @@ def test_by_keyboard_alone(open_page: Open):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#loss")
+    page.wait_for_url("**#loss")
     page.locator("#loss summary").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("#loss details[open] table").is_visible()
