@@ -82,9 +82,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _is_news(record: Any) -> bool:
-    """Drops what Orbax and its event loops log, with a traceback, of an error that is also raised."""
-    if not record.exc_info or "orbax" in record.pathname:
-        return not record.exc_info
+    """Drops what Orbax and event loops log, with a traceback, of what is also raised: errors, interrupts."""
+    if not record.exc_info:
+        return True
+    if "orbax" in record.pathname or isinstance(record.exc_info[1], KeyboardInterrupt):
+        return False
     frames = traceback.walk_tb(record.exc_info[2])
     return not any("orbax" in frame.f_code.co_filename for frame, _ in frames)
 

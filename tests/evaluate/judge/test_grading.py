@@ -418,7 +418,7 @@ def test_a_run_that_was_killed_goes_on_and_asks_nothing_again(
         time.sleep(0.01)
     process.send_signal(signum)
     _, told = process.communicate(timeout=30)
-    assert (process.returncode, "Traceback" in told) == (code, False)
+    assert (process.returncode, "Traceback" in told) == (code, False), told
     kept = len(kept_in(file))
     assert kept >= 10
     if signum != signal.SIGKILL:
