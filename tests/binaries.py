@@ -75,7 +75,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
     assert result.returncode == 2, result
     assert len(errors) == 1, result.stderr
     assert result.stderr.endswith(f"{errors[0]}\n")
-    assert "Traceback" not in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr + result.stdout, result.stderr
     for text in said:
         assert text in errors[0]
 

@@ -7,9 +7,11 @@ from tests.binaries import ROOT
 
 PROGRAM = """
 import asyncio, gc, logging
+import tensorstore
 from tinyjax.bin import app
 theirs = compile("async def fail(): raise ValueError('echo of a save')", "site-packages/orbax/a.py", "exec")
 exec(theirs)
+def open_nothing(): return tensorstore.open({"driver": "zarr", "kvstore": "file:///echo of a read/"})
 async def fail_too(): raise ValueError("a bug of ours")
 async def forget(function):
     task = asyncio.ensure_future(function())
@@ -18,6 +20,7 @@ async def forget(function):
     gc.collect()
 def run(argv):
     asyncio.run(forget(fail))
+    asyncio.run(forget(open_nothing))
     asyncio.run(forget(fail_too))
 app.run(run)
 """
@@ -28,5 +31,6 @@ def test_of_orbax_only_what_it_raises_is_shown_and_of_others_all():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "echo of a save" not in done.stderr
+    assert "echo of" not in done.stderr
+    assert done.stderr.count("Traceback") == 1
     assert "a bug of ours" in done.stderr

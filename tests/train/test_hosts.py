@@ -115,6 +115,27 @@ def test_a_job_that_makes_no_sense_is_refused(address: str, count: int, number: 
         Job(address, count, number)
 
 
+def _end_late(job: Job, seconds: float) -> None:
+    with joined(job, lost_seconds=3):
+        time.sleep(seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [0, 1])
+def test_who_ends_first_waits_for_the_last(late: int):
+    """For longer than JAX would, which aborts then."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(binaries._IMPORTS)
+    port = free_port()
+    jobs = [Job(f"127.0.0.1:{port}", 3, number) for number in range(3)]
+    processes = [context.Process(target=_end_late, args=(job, 7 * (job.process_id == late))) for job in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
 # Training.
 
 

@@ -24,6 +24,8 @@ from tinyjax.train.loop import CHECKPOINTS, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
+HELD_UP = 15.0  # seconds; Grain waits 25 for a worker that doesn't end
+
 
 @dataclasses.dataclass
 class Story:
@@ -148,7 +150,7 @@ def test_workers_let_a_signal_to_all_be_the_trainers(
     begin = time.monotonic()
     ended = binaries.finish(process)
     assert ended.returncode == code, ended.stderr
-    assert time.monotonic() - begin < (5 if step else 30)  # the first step compiles
+    assert time.monotonic() - begin < (HELD_UP if step else 30)  # the first step compiles
     assert "a checkpoint was written" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not psutil.wait_procs(found, timeout=5)[1]
@@ -168,7 +170,7 @@ def test_with_workers_it_ends_soon_after_its_last_evaluation(
         time.sleep(0.01)
     begin = time.monotonic()
     ended = binaries.finish(process)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < HELD_UP
     assert ended.returncode == 0, ended.stderr
     assert not psutil.wait_procs(found, timeout=5)[1]
     assert losses(tmp_path / "run") == losses(tiny_run)

@@ -87,8 +87,11 @@ def _is_news(record: Any) -> bool:
         return True
     if "orbax" in record.pathname or isinstance(record.exc_info[1], KeyboardInterrupt):
         return False
-    frames = traceback.walk_tb(record.exc_info[2])
-    return not any("orbax" in frame.f_code.co_filename for frame, _ in frames)
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(record.exc_info[2])]
+    if any("orbax" in file for file in files):
+        return False
+    # A task without a frame of its own awaits TensorStore, whose futures Orbax gathers.
+    return record.name != "asyncio" or any("asyncio" not in file for file in files)
 
 
 def _tell_unraisable(unraisable: Any) -> None:

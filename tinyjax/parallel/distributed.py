@@ -233,8 +233,16 @@ class _Line:
             thread.start()
 
     def done(self) -> None:
-        """Tells the other ends that this process will go, as it should."""
-        self._tell(self._peers, _DONE)
+        """Tells the other ends that this process has come to its end, and waits until all have.
+
+        JAX would abort the first to come where the last, which may be writing to a bucket, takes long.
+        """
+        if not self._is_first:
+            self._tell(self._peers, _DONE)
+        for thread in self._threads:
+            thread.join()
+        if self._is_first:
+            self._tell(self._peers, _DONE)
 
     def fail(self, error: BaseException) -> None:
         """Tells the other ends why this process will go; process 0 lets them go first.
