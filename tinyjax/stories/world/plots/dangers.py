@@ -17,7 +17,7 @@ from tinyjax.stories.world.plots.script import (
     start,
 )  # fmt: skip
 from tinyjax.stories.world.simulation import World
-from tinyjax.stories.world.state import HOME, another_home
+from tinyjax.stories.world.state import HOME, Character, Place, another_home
 
 
 @plot
@@ -374,14 +374,22 @@ def gate_left_open(w: World) -> None:
     w.do("feel", hero, w.feel("worried"))
     w.do("call_pet", hero, pet)
     if w.wanted("BadEnding", 0.25):
-        w.shows("BadEnding")
-        w.do("go", hero, w.place(("hill", "beach", "lake")))
-        w.do("pet_never", hero, pet)
-        w.do("go_home", hero, HOME, lead=AT_LAST)
-        lesson(w, hero, ["it is important to close the gate"])
-        w.do("feel_inside", hero, w.feel("sad"))
-        w.summarize("{A} leaves the gate open, and {A:his} {B:noun} {B} runs away for good.", A=hero, B=pet)
-        return
+        _pet_is_gone_for_good(w, hero, pet)
+    else:
+        _pet_is_found_with_someone_lonely(w, hero, pet, place)
+
+
+def _pet_is_gone_for_good(w: World, hero: Character, pet: Character) -> None:
+    w.shows("BadEnding")
+    w.do("go", hero, w.place(("hill", "beach", "lake")))
+    w.do("pet_never", hero, pet)
+    w.do("go_home", hero, HOME, lead=AT_LAST)
+    lesson(w, hero, ["it is important to close the gate"])
+    w.do("feel_inside", hero, w.feel("sad"))
+    w.summarize("{A} leaves the gate open, and {A:his} {B:noun} {B} runs away for good.", A=hero, B=pet)
+
+
+def _pet_is_found_with_someone_lonely(w: World, hero: Character, pet: Character, place: Place) -> None:
     w.do("go", hero, place)
     w.paragraph()
     person = w.person(
