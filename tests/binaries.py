@@ -7,9 +7,11 @@ import resource
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT / 'tests' / 'tiny_config.py'}"
@@ -78,6 +80,15 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
     assert "Traceback" not in result.stderr + result.stdout, result.stderr
     for text in said:
         assert text in errors[0]
+
+
+def assert_same_stories(told: Iterable[dict[str, Any]], wanted: Iterable[dict[str, Any]]) -> None:
+    """Records of stories are the same, in any order, though these may have been told in other batches.
+
+    There the same tokens come of sums in another order, to which their log-probability is rounded.
+    """
+    sides = [sorted(side, key=lambda story: (story["prompt"], story["sample"])) for side in (told, wanted)]
+    assert sides[0] == [story | {"logprob": pytest.approx(story["logprob"], abs=1e-3)} for story in sides[1]]
 
 
 def snapshot(folder: pathlib.Path) -> dict[str, bytes]:

@@ -40,6 +40,19 @@ def few_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def optimizations(request: pytest.FixtureRequest):
+    """Compiles less thoroughly for modules marked unoptimized."""
+    if not request.node.get_closest_marker("unoptimized"):
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def make_stories(count: int, seed: int = 0) -> list[str]:
     """Returns different little stories of 20 to 120 words, the same for the same seed."""
     rng = random.Random(seed)

@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 
 from tests import binaries
-from tests.binaries import CONFIG, ROOT, assert_refused
+from tests.binaries import CONFIG, ROOT, assert_refused, assert_same_stories
 from tests.gcs import BUCKET, Gcs
 from tests.interpret.report.findings import make
 from tests.tiny import VOCAB_SIZE, tiny_config
@@ -138,7 +138,7 @@ def test_it_ends_as_with_local_paths(second: Machine, local: pathlib.Path):
     for part in ("loss", "quality"):
         assert result(f"{B}/evaluation/{part}.json") == result(f"{local}/evaluation/{part}.json")
     told, told_here = (lines(f"{of}/evaluation/stories.jsonl") for of in (B, local))
-    assert [line | {"checkpoint": "run"} for line in told] == told_here
+    assert_same_stories([line | {"checkpoint": "run"} for line in told], told_here)
     assert "<svg" in epath.Path(f"{B}/evaluation/report.html").read_text()
 
 
@@ -155,9 +155,7 @@ def test_the_first_machine_finds_what_the_second_did_and_adds_to_it(
     assert f"{B}/stories.jsonl has 2 of them" in killed.run("sample", *SAMPLE, "--num_samples=3")
     told = [line | {"checkpoint": "run"} for line in lines(f"{B}/stories.jsonl")]
     assert [line["sample"] for line in told[2:]] == [2]
-    assert sorted(told, key=lambda line: line["sample"]) == sorted(
-        lines(f"{local}/stories.jsonl"), key=lambda line: line["sample"]
-    )
+    assert_same_stories(told, lines(f"{local}/stories.jsonl"))
     for machine in (killed, second):
         assert machine.stray() == []
         assert machine.kept() == []

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests import binaries
-from tests.binaries import assert_refused, snapshot
+from tests.binaries import assert_refused, assert_same_stories, snapshot
 from tinyjax.bin.evaluation.summary import summarise
 from tinyjax.config import MeshConfig
 from tinyjax.data.manifests import Prepared
@@ -37,6 +37,10 @@ def flags(tiny_run: pathlib.Path) -> list[str]:
 
 def read(folder: pathlib.Path, name: str) -> dict:
     return json.loads((folder / "out" / f"{name}.json").read_text())
+
+
+def records(file: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -70,7 +74,7 @@ def test_all_that_can_be_done_is_done(
     }
     assert (loss["parameters"], loss["quantize"]) == ("params", "int8")
 
-    told = [json.loads(line) for line in (folder / "out" / "stories.jsonl").read_text().splitlines()]
+    told = records(folder / "out" / "stories.jsonl")
     wanted = generate(model, OPENINGS, num_samples=2, options=Options(temperature=1.0))
     assert sorted(one["story"] for one in told) == sorted(s.prompt + s.text for s in wanted)
     quality = read(folder, "quality")
@@ -113,9 +117,7 @@ def test_an_evaluation_that_was_killed_goes_on(folder: pathlib.Path, flags: list
     again = binaries.run(folder / "killed", "evaluate", *flags, *more)
     assert again.returncode == 0, again.stderr
     assert stories.read_bytes().startswith(whole_lines)
-    assert sorted(stories.read_bytes().splitlines()) == sorted(
-        (folder / "whole" / "out" / "stories.jsonl").read_bytes().splitlines()
-    )
+    assert_same_stories(*(records(folder / name / "out" / "stories.jsonl") for name in ("killed", "whole")))
     assert read(folder / "killed", "quality") == read(folder / "whole", "quality")
 
 

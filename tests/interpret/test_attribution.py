@@ -22,6 +22,8 @@ from tinyjax.interpret.attribution import (
 from tinyjax.model.decoder import Decoder, norm
 from tinyjax.sample.model import Model
 
+pytestmark = pytest.mark.unoptimized
+
 FAMILIES = {
     "llama": {"num_kv_heads": 2, "tie_embeddings": False},
     "llama_tied": {"num_kv_heads": 1, "qk_norm": True},

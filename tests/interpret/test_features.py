@@ -25,6 +25,8 @@ from tinyjax.interpret.features import (
 from tinyjax.parallel.sharding import make_mesh
 from tinyjax.sample.model import Model
 
+pytestmark = pytest.mark.unoptimized
+
 PLANTED, WIDTH = 10, 32
 SETTINGS = Settings(
     "embedding", "embedding", features=12, active=2, steps=300, batch_size=8, learning_rate=0.01

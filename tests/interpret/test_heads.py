@@ -20,6 +20,8 @@ from tinyjax.model.decoder import Decoder
 from tinyjax.model.loss import token_nll
 from tinyjax.sample.model import Model
 
+pytestmark = pytest.mark.unoptimized
+
 FAMILIES = {"llama": {"num_kv_heads": 2}, "gpt_neo": {"family": "gpt_neo", "window": 8}}
 families = pytest.mark.parametrize("family", FAMILIES)
 STORIES = random_stories(5, 24, vocab_size=20)

@@ -10,6 +10,8 @@ from tinyjax.config import MeshConfig
 from tinyjax.model.attention import BLOCK, attention
 from tinyjax.parallel.sharding import make_mesh
 
+pytestmark = pytest.mark.unoptimized
+
 
 def random_inputs(rows: int, length: int, heads: int, kv_heads: int, head_dim: int = 8):
     """Returns queries, keys, values, and the weights of a scalar to differentiate."""

@@ -10,6 +10,8 @@ from tinyjax.errors import UserError
 from tinyjax.model.cached import Cache, empty_cache, insert, read_prompts, resize, step, unstack
 from tinyjax.model.decoder import Decoder, hidden_states
 
+pytestmark = pytest.mark.unoptimized
+
 CONFIGS = {
     "llama": {},
     "grouped heads, QK-norm": {"num_heads": 4, "num_kv_heads": 2, "qk_norm": True},

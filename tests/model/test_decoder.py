@@ -15,6 +15,8 @@ from tinyjax.model.decoder import Decoder, dropout, hidden_states, logits, segme
 from tinyjax.model.loss import mean_loss, token_nll
 from tinyjax.model.parameters import abstract_params
 
+pytestmark = pytest.mark.unoptimized
+
 LENGTH = 48  # less than a block of attention, and no power of two
 
 

@@ -16,6 +16,8 @@ from tinyjax.model.decoder import REMAT
 from tinyjax.model.loss import mean_loss
 from tinyjax.model.parameters import declare, is_parameter
 
+pytestmark = pytest.mark.unoptimized
+
 CASES = [  # positions, query heads, key/value heads, head width, scale, window, local
     (128, 2, 2, 48, 1.0, 50, True),
     (128, 2, 2, 48, 1.0, 50, False),

@@ -16,6 +16,8 @@ from tinyjax.model.loss import chunked_sums, count_chunks, mean_loss, summed_los
 from tinyjax.model.parameters import declare
 from tinyjax.parallel.sharding import make_mesh, named_sharding, put_batch
 
+pytestmark = pytest.mark.unoptimized
+
 LENGTH = 64
 # float32 sums in another order: of a gradient, in units of its largest element.
 TOLERANCE = 2e-6

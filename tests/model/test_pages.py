@@ -13,6 +13,8 @@ from tinyjax.model.decoder import hidden_states
 from tinyjax.model.pages import Pages, empty_pages, extend, lay_out, resize
 from tinyjax.model.quantize import Int8, quantize
 
+pytestmark = pytest.mark.unoptimized
+
 _full = jax.jit(hidden_states, static_argnums=0)
 _read = jax.jit(read_prompts, static_argnums=0)
 _extend = jax.jit(extend, static_argnums=0)

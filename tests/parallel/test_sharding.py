@@ -18,6 +18,8 @@ from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.parallel.sharding import RULES, check_batch, check_divides, local_rows, make_mesh, put_batch
 from tinyjax.train.step import TrainState, abstract_state, compile_init, compile_step
 
+pytestmark = pytest.mark.unoptimized
+
 ONE = MeshConfig()
 MESHES = {
     "replica 8": MeshConfig(),

@@ -20,6 +20,8 @@ from tinyjax.model.loss import mean_loss
 from tinyjax.model.parameters import declare, is_parameter
 from tinyjax.train.optimizer import make_optimizer, make_rule, schedule_share
 
+pytestmark = pytest.mark.unoptimized
+
 BASE = 64
 LENGTH = 64
 ROWS = 4

@@ -17,6 +17,8 @@ from tinyjax.parallel.sharding import make_mesh, put_batch
 from tinyjax.train.optimizer import UNDECIDED, make_optimizer, schedule_share
 from tinyjax.train.step import TrainState, compile_init, compile_step
 
+pytestmark = pytest.mark.unoptimized
+
 MODEL = tiny_model(qk_norm=True)
 MODELS = {"llama": MODEL, "gpt_neo": tiny_model(family="gpt_neo", num_kv_heads=4)}
 OPTIMIZERS = ("adamw", "muon", "adafactor", "lion")

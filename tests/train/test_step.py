@@ -33,9 +33,11 @@ from tinyjax.train.step import (
     judge,
 )
 
-# float32 sums in another order: of a gradient, in units of its largest element; of an update, in units of its
-# norm, as AdamW's first is the sign of each gradient, which for the smallest ones is a matter of rounding.
-TOLERANCE, UPDATE_TOLERANCE = 2e-6, 2e-3
+pytestmark = pytest.mark.unoptimized
+
+# float32 sums in another order: of a gradient, in units of its largest element; of an update, by what it does
+# to the loss, as AdamW's first is the sign of each gradient, which for the smallest is a matter of rounding.
+TOLERANCE = 2e-6
 
 
 def step_config(**changes: Any) -> Config:
@@ -86,8 +88,11 @@ def test_micro_batches_are_the_big_batch(parts: int, sizes: dict[str, int], devi
         jax.tree.map(lambda a, b: np.asarray(a) - b, jax.device_get(x.params), start)
         for x in (state, wanted_state)
     )
-    off = jax.tree.map(lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b), moved, wanted_move)
-    assert max(jax.tree.leaves(off)) < UPDATE_TOLERANCE
+    off = jax.tree.map(
+        lambda a, b, gradient: np.abs((a - b) * gradient).sum() / np.abs(b * gradient).sum(),
+        moved, wanted_move, jax.device_get(grads[1][2]),
+    )  # fmt: skip
+    assert max(jax.tree.leaves(off)) < TOLERANCE
     held = jax.tree.map(lambda x: x.sharding.shard_shape(x.shape), (state, abstract_state(cut, mesh)))
     assert held[0] == held[1]
 
