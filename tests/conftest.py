@@ -42,7 +42,7 @@ def few_programs():
 
 @pytest.fixture(scope="module", autouse=True)
 def optimizations(request: pytest.FixtureRequest):
-    """Compiles less thoroughly for modules marked unoptimized."""
+    """Compiles less thoroughly for modules marked unoptimized, and keeps none of that for others."""
     if not request.node.get_closest_marker("unoptimized"):
         yield
         return
@@ -51,6 +51,7 @@ def optimizations(request: pytest.FixtureRequest):
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 def make_stories(count: int, seed: int = 0) -> list[str]:
