@@ -12,6 +12,8 @@ from tinyjax.parallel.layout import check_sharded, device_bytes, layout, size, t
 from tinyjax.parallel.sharding import make_mesh, named_sharding
 from tinyjax.train.step import abstract_state, compile_init
 
+pytestmark = pytest.mark.unoptimized
+
 
 def placed(mesh: jax.sharding.Mesh, **arrays: tuple[tuple[int, ...], tuple[str | None, ...]]) -> list:
     tree = {
