@@ -1,5 +1,6 @@
 """Runs the binaries as processes: from nothing, or, to save their imports, forked from a warm one."""
 
+import json
 import multiprocessing
 import os
 import pathlib
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 import pytest
+from etils import epath
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT / 'tests' / 'tiny_config.py'}"
@@ -80,6 +82,11 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
     assert "Traceback" not in result.stderr + result.stdout, result.stderr
     for text in said:
         assert text in errors[0]
+
+
+def records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the lines of a file of records, local or gs://."""
+    return [json.loads(line) for line in epath.Path(path).read_text().splitlines()]
 
 
 def assert_same_stories(told: Iterable[dict[str, Any]], wanted: Iterable[dict[str, Any]]) -> None:

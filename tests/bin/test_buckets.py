@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 
 from tests import binaries
-from tests.binaries import CONFIG, ROOT, assert_refused, assert_same_stories
+from tests.binaries import CONFIG, ROOT, assert_refused, assert_same_stories, records
 from tests.gcs import BUCKET, Gcs
 from tests.interpret.report.findings import make
 from tests.tiny import VOCAB_SIZE, tiny_config
@@ -73,10 +73,6 @@ def wait_for(happened: Callable[[], object], process: subprocess.Popen[str]) -> 
         time.sleep(0.002)
 
 
-def lines(path: str) -> list[dict]:
-    return [json.loads(line) for line in epath.Path(path).read_text().splitlines()]
-
-
 def result(path: str) -> dict:
     return json.loads(epath.Path(path).read_text())
 
@@ -132,12 +128,12 @@ def second(killed: Machine, tmp_path_factory: pytest.TempPathFactory) -> Machine
 @pytest.mark.slow
 def test_it_ends_as_with_local_paths(second: Machine, local: pathlib.Path):
     assert load_data(f"{B}/data", second).manifest == load_prepared(local / "data").manifest
-    of_run = {line["step"]: line["loss"] for line in lines(f"{B}/run/metrics.jsonl") if "loss" in line}
+    of_run = {line["step"]: line["loss"] for line in records(f"{B}/run/metrics.jsonl") if "loss" in line}
     assert of_run == losses(local / "run")
     assert len(of_run) == STEPS["num_steps"]
     for part in ("loss", "quality"):
         assert result(f"{B}/evaluation/{part}.json") == result(f"{local}/evaluation/{part}.json")
-    told, told_here = (lines(f"{of}/evaluation/stories.jsonl") for of in (B, local))
+    told, told_here = (records(f"{of}/evaluation/stories.jsonl") for of in (B, local))
     assert_same_stories([line | {"checkpoint": "run"} for line in told], told_here)
     assert "<svg" in epath.Path(f"{B}/evaluation/report.html").read_text()
 
@@ -153,9 +149,9 @@ def test_the_first_machine_finds_what_the_second_did_and_adds_to_it(
     killed: Machine, second: Machine, local: pathlib.Path
 ):
     assert f"{B}/stories.jsonl has 2 of them" in killed.run("sample", *SAMPLE, "--num_samples=3")
-    told = [line | {"checkpoint": "run"} for line in lines(f"{B}/stories.jsonl")]
+    told = [line | {"checkpoint": "run"} for line in records(f"{B}/stories.jsonl")]
     assert [line["sample"] for line in told[2:]] == [2]
-    assert_same_stories(told, lines(f"{local}/stories.jsonl"))
+    assert_same_stories(told, records(f"{local}/stories.jsonl"))
     for machine in (killed, second):
         assert machine.stray() == []
         assert machine.kept() == []

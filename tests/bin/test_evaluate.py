@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests import binaries
-from tests.binaries import assert_refused, assert_same_stories, snapshot
+from tests.binaries import assert_refused, assert_same_stories, records, snapshot
 from tinyjax.bin.evaluation.summary import summarise
 from tinyjax.config import MeshConfig
 from tinyjax.data.manifests import Prepared
@@ -37,10 +37,6 @@ def flags(tiny_run: pathlib.Path) -> list[str]:
 
 def read(folder: pathlib.Path, name: str) -> dict:
     return json.loads((folder / "out" / f"{name}.json").read_text())
-
-
-def records(file: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.mark.slow

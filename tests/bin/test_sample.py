@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests import binaries
-from tests.binaries import assert_refused, snapshot
+from tests.binaries import assert_refused, records, snapshot
 from tinyjax.sample.model import load_model
 from tinyjax.sample.options import Options
 from tinyjax.sample.stories import generate
@@ -188,7 +188,7 @@ def test_a_draft_changes_no_greedy_story_and_tells_how_often_it_was_right(
     output = ("--prompt=Lily", "--prompt=Tom", "--output=stories.jsonl")
     written = binaries.run(tmp_path, "sample", *flags, *output, "--draft_tokens=2")
     assert written.returncode == 0, written.stderr
-    assert {line["story"] for line in told(tmp_path / "stories.jsonl")} == {
+    assert {line["story"] for line in records(tmp_path / "stories.jsonl")} == {
         story.prompt + story.text for story in (lily, tom)
     }
     assert "3.00 tokens for each step of the model" in written.stderr
@@ -196,10 +196,6 @@ def test_a_draft_changes_no_greedy_story_and_tells_how_often_it_was_right(
 
 
 OPENINGS = ["Lily saw", "Tom was", "Ben", "Lily and Tom"]
-
-
-def told(file: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -224,10 +220,10 @@ def test_an_interrupted_file_of_stories_goes_on(checkpoint: pathlib.Path, tmp_pa
     result = binaries.finish(binaries.start("sample", *again))
     assert result.returncode == 0, result.stderr
     assert "stories.jsonl has " in result.stderr
-    keyed = [{(line["prompt"], line["sample"]): line["story"] for line in told(f)} for f in (whole, file)]
-    assert len(told(file)) == 120
+    keyed = [{(line["prompt"], line["sample"]): line["story"] for line in records(f)} for f in (whole, file)]
+    assert len(records(file)) == 120
     assert keyed[0] == keyed[1]
-    assert all(line["logprob"] < 0 and line["step"] == 200 for line in told(file))
+    assert all(line["logprob"] < 0 and line["step"] == 200 for line in records(file))
 
 
 @pytest.mark.parametrize(

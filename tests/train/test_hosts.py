@@ -116,19 +116,19 @@ def test_a_job_that_makes_no_sense_is_refused(address: str, count: int, number: 
 
 
 def _end_late(job: Job, seconds: float) -> None:
-    with joined(job, lost_seconds=3):
+    with joined(job, lost_seconds=2):
         time.sleep(seconds)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 1])
 def test_who_ends_first_waits_for_the_last(late: int):
-    """For longer than JAX would, which aborts then."""
+    """For longer than JAX would, which then aborts the last."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(binaries._IMPORTS)
     port = free_port()
     jobs = [Job(f"127.0.0.1:{port}", 3, number) for number in range(3)]
-    processes = [context.Process(target=_end_late, args=(job, 7 * (job.process_id == late))) for job in jobs]
+    processes = [context.Process(target=_end_late, args=(job, 10 * (job.process_id == late))) for job in jobs]
     for process in processes:
         process.start()
     for process in processes:

@@ -90,8 +90,8 @@ def _is_news(record: Any) -> bool:
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(record.exc_info[2])]
     if any("orbax" in file for file in files):
         return False
-    # A task without a frame of its own awaits TensorStore, whose futures Orbax gathers.
-    return record.name != "asyncio" or any("asyncio" not in file for file in files)
+    # A task that was in no frame but asyncio's awaited TensorStore, whose futures Orbax gathers.
+    return record.name != "asyncio" or not files or any("asyncio" not in file for file in files)
 
 
 def _tell_unraisable(unraisable: Any) -> None:

@@ -235,7 +235,7 @@ class _Line:
     def done(self) -> None:
         """Tells the other ends that this process has come to its end, and waits until all have.
 
-        JAX would abort the first to come where the last, which may be writing to a bucket, takes long.
+        JAX waits for a set time only, then aborts the last one, which may be writing to a bucket.
         """
         if not self._is_first:
             self._tell(self._peers, _DONE)
